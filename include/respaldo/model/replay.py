@@ -1,0 +1,89 @@
+"""What set-based reduction hands to a database: the last state of each row, a table at a time.
+
+All CSV files: UTF-8, no header, comma, every value that is not null in double quotes, null an
+unquoted nothing; so PostgreSQL's ``COPY … (FORMAT csv)`` reads them as they are. Values are
+PostgreSQL's text form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from include.respaldo.model.lsn import Lsn
+from include.respaldo.model.segment import RelationDefinition
+
+
+@dataclass(frozen=True)
+class KeyedStretch:
+    """The net effect of many changes on a table with a key, one row a key.
+
+    CSV columns: operation (``d``, ``u``, ``i``), the positions (from 0, joined by ``;``) of columns
+    whose value was never sent (unchanged TOAST: the table's own value stays), then every column of
+    the relation; for ``d`` only the key's are filled. A key stands in it once. ``u`` and ``d`` name
+    rows that are in the table before the stretch, ``i`` rows that are not.
+    """
+
+    csv: Path
+    deletes: int
+    updates: int
+    inserts: int
+    has_unsent: bool
+
+
+@dataclass(frozen=True)
+class MovesStretch:
+    """Changes of a key over unchanged TOAST values, to be carried out one after the other.
+
+    CSV columns: unsent positions, every column of the old row (only its key is filled), every
+    column of the new row.
+    """
+
+    csv: Path
+    moves: int
+
+
+@dataclass(frozen=True)
+class RowsStretch:
+    """The net effect on a table without a key, as a multiset of whole rows.
+
+    CSV columns: how many copies (negative: remove that many), then every column of the relation.
+    Rows are equal when the text of all their values is.
+    """
+
+    csv: Path
+    removed: int
+    added: int
+
+
+@dataclass(frozen=True)
+class TableReplay:
+    """All that replay does to one table, in order."""
+
+    relation: RelationDefinition
+    #: the table was truncated: empty it first (what came before the last truncate is left out)
+    truncate: bool
+    stretches: tuple[KeyedStretch | MovesStretch | RowsStretch, ...]
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the log."""
+
+    lsn: Lsn
+    at: datetime
+    #: 32-bit transaction id
+    xid: int
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How far a replay goes: the transactions that it holds, counted before it is applied."""
+
+    transactions: int
+    changes: int
+    #: None: nothing to replay, the full backup is already the wanted state
+    last: Commit | None
+    #: the first commit left out (later than the target), where the log reaches that far
+    next: Commit | None
