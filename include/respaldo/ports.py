@@ -1,4 +1,4 @@
-"""What the jobs need of the world, as Protocols: a vault, a stream of changes, a clock, progress."""
+"""What the jobs need of the world: a vault, a stream of changes, a clock, progress."""
 
 from __future__ import annotations
 
