@@ -257,12 +257,33 @@ class ChainStart:
 
 
 @dataclass(frozen=True)
+class Covered:
+    """Everything that committed before `lsn`, hence up to the time `until`, is in the chain."""
+
+    chain_id: str
+    lsn: Lsn
+    until: datetime
+    #: end of the chain's last segment then: coverage holds only together with all segments up to it
+    head: Lsn
+
+    def to_json(self) -> list[str]:
+        return [self.chain_id, str(self.lsn), iso(self.until), str(self.head)]
+
+    @classmethod
+    def from_json(cls, item: list[str]) -> Covered:
+        chain_id, lsn, until, head = item
+        return cls(chain_id, Lsn.parse(lsn), parse_iso(until), Lsn.parse(head))
+
+
+@dataclass(frozen=True)
 class ChainEnd:
     """The object that closes a chain, with the reason."""
 
     chain_id: str
     closed_at: datetime
     reason: str
+    #: how far the chain was known to reach
+    covered: Covered | None = None
 
     def to_bytes(self) -> bytes:
         return seal({
@@ -270,6 +291,7 @@ class ChainEnd:
             "chain_id": self.chain_id,
             "closed_at": iso(self.closed_at),
             "reason": self.reason,
+            "covered": self.covered.to_json() if self.covered else None,
         })
 
     @classmethod
@@ -278,16 +300,8 @@ class ChainEnd:
         d = unseal(data)
         if d.get("format") != CLOSED_FORMAT:
             raise ValueError(f"expected format {CLOSED_FORMAT}, found {d.get('format')!r}")
-        return cls(d["chain_id"], parse_iso(d["closed_at"]), d["reason"])
-
-
-@dataclass(frozen=True)
-class Covered:
-    """Everything that committed before `lsn`, hence up to the time `until`, is in the chain."""
-
-    chain_id: str
-    lsn: Lsn
-    until: datetime
+        covered = Covered.from_json(d["covered"]) if d["covered"] else None
+        return cls(d["chain_id"], parse_iso(d["closed_at"]), d["reason"], covered)
 
 
 @dataclass(frozen=True)
@@ -304,9 +318,7 @@ class Coverage:
             "format": COVERAGE_FORMAT,
             "server": self.server,
             "recorded_at": iso(self.recorded_at),
-            "databases": {
-                name: [c.chain_id, str(c.lsn), iso(c.until)] for name, c in self.databases.items()
-            },
+            "databases": {name: covered.to_json() for name, covered in self.databases.items()},
         })
 
     @classmethod
@@ -318,8 +330,5 @@ class Coverage:
         return cls(
             server=d["server"],
             recorded_at=parse_iso(d["recorded_at"]),
-            databases={
-                name: Covered(chain, Lsn.parse(lsn), parse_iso(until))
-                for name, (chain, lsn, until) in d["databases"].items()
-            },
+            databases={name: Covered.from_json(item) for name, item in d["databases"].items()},
         )

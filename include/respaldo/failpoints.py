@@ -1,0 +1,26 @@
+"""Named points at each step of durability where a test can make this process die at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+#: The points, in the order in which a drain passes them.
+SEGMENT_WRITTEN = "segment_written"
+SEGMENT_IN_PRIMARY = "segment_in_primary"
+SEGMENT_IN_REPLICA = "segment_in_replica"
+SEGMENT_CONFIRMED = "segment_confirmed"
+SLOT_CREATED = "slot_created"
+CHAIN_BEGUN = "chain_begun"
+COVERAGE_RECORDED = "coverage_recorded"
+DUMP_LANDED = "dump_landed"
+DUMP_UPLOADED = "dump_uploaded"
+BACKUP_SEALED_IN_PRIMARY = "backup_sealed_in_primary"
+
+_VARIABLE = "RESPALDO_FAILPOINT"
+
+
+def reach(name: str) -> None:
+    """Die as by ``kill -9`` if ``RESPALDO_FAILPOINT`` names this point; else do nothing."""
+    if os.environ.get(_VARIABLE) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
