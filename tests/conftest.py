@@ -1,0 +1,54 @@
+"""Servers that tests share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from embedded.postgres import PostgresServer
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for the whole session; tests keep to databases of their own."""
+    # not pytest's own temporary folder: the server's account may not enter that
+    folder = Path(tempfile.mkdtemp(prefix="respaldo-pg-"))
+    folder.chmod(0o755)
+    server = PostgresServer(folder / "server", durable=False)
+    try:
+        yield server.start()
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(folder)
+
+
+def drop_database(server: PostgresServer, name: str) -> None:
+    """Drop a database with its slots and whoever is connected to it."""
+    with server.connect() as conn:
+        conn.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s",
+            (name,),
+        )
+        conn.execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
+            " where database = %s",
+            (name,),
+        )
+        conn.execute(sql.SQL("drop database if exists {} (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """A new, empty database."""
+    name = f"test_{next(_numbers)}"
+    postgres.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    yield name
+    drop_database(postgres, name)
