@@ -1,0 +1,198 @@
+"""The shape of the configuration; every value is frozen and nothing unknown is let through."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from include.respaldo.config.fields import (
+    AbsolutePath,
+    ConnectionId,
+    Count,
+    Cron,
+    DatabaseName,
+    Duration,
+    FolderUri,
+    Name,
+    Size,
+    Text,
+    TimeZone,
+    VaultUri,
+    duration_between,
+    folder_of,
+    size_between,
+)
+from include.respaldo.errors import ConfigurationError
+
+_MIB = 2**20
+_GIB = 2**30
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class VaultLocation(_Section):
+    """Where a vault is, and the connection that opens it."""
+
+    uri: VaultUri
+    connection: ConnectionId
+
+    @property
+    def bucket(self) -> str:
+        return urlsplit(self.uri).netloc
+
+    @property
+    def prefix(self) -> str:
+        """The part below the bucket, without slashes at its ends; may be empty."""
+        return urlsplit(self.uri).path.strip("/")
+
+
+class Vaults(_Section):
+    """The two regions."""
+
+    primary: VaultLocation
+    replica: VaultLocation
+
+
+class Tenants(_Section):
+    """How the tenant databases of a server are found: exactly one of the two."""
+
+    pattern: Text | None = None
+    query: Text | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.pattern is None) == (self.query is None):
+            raise ValueError("exactly one of 'pattern' and 'query'")
+        return self
+
+
+class Server(_Section):
+    """A PostgreSQL server that holds many tenant databases."""
+
+    name: Name
+    connection: ConnectionId
+    #: the database that is entered to look after the server itself
+    database: DatabaseName = "postgres"
+    tenants: Tenants
+    exclude: tuple[Text, ...] = ()
+
+    def is_tenant(self, database: str) -> bool:
+        """Return whether this file takes the database for a tenant.
+
+        With a query, the server has already chosen; only the exclusions are applied here.
+        """
+        pattern = self.tenants.pattern
+        if pattern is not None and not fnmatchcase(database, pattern):
+            return False
+        return not any(database == name or fnmatchcase(database, name) for name in self.exclude)
+
+
+class SystemDatabase(_Section):
+    """The vendor's own database."""
+
+    server: Name
+    name: DatabaseName
+
+
+class Batches(_Section):
+    """What one task backs up, one source after the other."""
+
+    size: Annotated[Size, size_between("1 MiB", "10 TiB")] = 2 * _GIB
+    sources: Annotated[Count, Field(ge=1, le=1000)] = 50
+
+
+class Retention(_Section):
+    """How many daily, weekly and monthly backups stay, and days of query log."""
+
+    daily: Annotated[Count, Field(ge=1, le=3650)] = 7
+    weekly: Annotated[Count, Field(ge=0, le=520)] = 4
+    monthly: Annotated[Count, Field(ge=0, le=120)] = 3
+    query_log_days: Annotated[Count, Field(ge=1, le=3650)] = 7
+
+
+class QueryLog(_Section):
+    """The cadence of archiving."""
+
+    segment_age: Annotated[Duration, duration_between("500ms", "10min")] = timedelta(seconds=5)
+    segment_size: Annotated[Size, size_between("64 KiB", "1 GiB")] = 16 * _MIB
+    coverage_interval: Annotated[Duration, duration_between("1s", "10min")] = timedelta(seconds=30)
+    streams: Annotated[Count, Field(ge=1, le=64)] = 4
+    idle_after: Annotated[Duration, duration_between("1s", "1h")] = timedelta(seconds=30)
+    longest_run: Annotated[Duration, duration_between("5s", "1d")] = timedelta(minutes=10)
+    lock_timeout: Annotated[Duration, duration_between("10ms", "10s")] = timedelta(seconds=0.5)
+    slot_timeout: Annotated[Duration, duration_between("1s", "1h")] = timedelta(seconds=30)
+
+
+class Restore(_Section):
+    """What a restore may use of the machine it runs on."""
+
+    jobs: Annotated[Count, Field(ge=1, le=64)] = 2
+    memory: Annotated[Size, size_between("64 MiB", "1 TiB")] = 512 * _MIB
+
+
+def _not_empty(servers: tuple[Server, ...]) -> tuple[Server, ...]:
+    if not servers:
+        raise ValueError("at least one server")
+    return servers
+
+
+class Config(_Section):
+    """All that the file says, with the defaults of what it does not."""
+
+    vaults: Vaults
+    landing_zone: FolderUri
+    scratch: AbsolutePath = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()).resolve() / "respaldo"
+    )
+    time_zone: TimeZone = "UTC"
+    schedule: Cron = "0 2 * * *"
+    servers: Annotated[tuple[Server, ...], AfterValidator(_not_empty)]
+    system_database: SystemDatabase | None = None
+    batches: Batches = Batches()
+    retention: Retention = Retention()
+    query_log: QueryLog = QueryLog()
+    restore: Restore = Restore()
+
+    @property
+    def landing_folder(self) -> Path:
+        """The landing zone as a folder."""
+        return folder_of(self.landing_zone)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of people."""
+        return ZoneInfo(self.time_zone)
+
+    def server(self, name: str) -> Server:
+        """Return the server of that name.
+
+        :raises ConfigurationError: none has it; names those there are.
+        """
+        for server in self.servers:
+            if server.name == name:
+                return server
+        known = ", ".join(server.name for server in self.servers)
+        raise ConfigurationError(
+            f"no server named {name!r} is configured; there are: {known}",
+            hint="choose one of these, or add the server to the configuration",
+        )
+
+    def tenants_among(self, server: str, databases: Iterable[str]) -> list[str]:
+        """Return which of a server's databases are tenants, sorted; never the system database.
+
+        :raises ConfigurationError: no such server.
+        """
+        rules = self.server(server)
+        system = self.system_database
+        own = system.name if system is not None and system.server == server else None
+        return sorted(name for name in set(databases) if name != own and rules.is_tenant(name))
