@@ -75,7 +75,7 @@ def test_what_is_left_out_has_its_default() -> None:
 
 def test_a_configuration_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        parse_config(GOOD).restore.jobs = 9  # type: ignore[misc]
+        parse_config(GOOD).restore.jobs = 9
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class Tenants(_Section):
         return self
 
 
-class Server(_Section):
+class ServerConfig(_Section):
     """A PostgreSQL server that holds many tenant databases."""
 
     name: Name
@@ -140,7 +140,7 @@ class Restore(_Section):
     memory: Annotated[Size, size_between("64 MiB", "1 TiB")] = 512 * _MIB
 
 
-def _not_empty(servers: tuple[Server, ...]) -> tuple[Server, ...]:
+def _not_empty(servers: tuple[ServerConfig, ...]) -> tuple[ServerConfig, ...]:
     if not servers:
         raise ValueError("at least one server")
     return servers
@@ -156,7 +156,7 @@ class Config(_Section):
     )
     time_zone: TimeZone = "UTC"
     schedule: Cron = "0 2 * * *"
-    servers: Annotated[tuple[Server, ...], AfterValidator(_not_empty)]
+    servers: Annotated[tuple[ServerConfig, ...], AfterValidator(_not_empty)]
     system_database: SystemDatabase | None = None
     batches: Batches = Batches()
     retention: Retention = Retention()
@@ -173,7 +173,7 @@ class Config(_Section):
         """The time zone of people."""
         return ZoneInfo(self.time_zone)
 
-    def server(self, name: str) -> Server:
+    def server(self, name: str) -> ServerConfig:
         """Return the server of that name.
 
         :raises ConfigurationError: none has it; names those there are.
