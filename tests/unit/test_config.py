@@ -257,34 +257,6 @@ def test_an_unknown_server_is_refused_with_those_there_are() -> None:
         config.server("pg9")
 
 
-def test_tenants_are_what_the_pattern_finds_without_exclusions_and_the_system_database() -> None:
-    text = GOOD + (
-        "    exclude: [tenant_template, '*_old', 'tenant_[x]']\n"
-        "system_database: {server: pg1, name: tenant_zero}\n"
-    )
-    databases = [
-        "tenant_b",
-        'tenant_we"ird; drop--$(x)',
-        "tenant_template",
-        "tenant_a_old",
-        "tenant_[x]",
-        "tenant_x",
-        "tenant_zero",
-        "TENANT_c",
-        "postgres",
-    ]
-    assert parse_config(text).tenants_among("pg1", databases) == [
-        "tenant_b",
-        'tenant_we"ird; drop--$(x)',
-    ]
-
-
-def test_with_a_query_every_database_it_returned_is_a_tenant() -> None:
-    server = {"name": "q", "connection": "pg", "tenants": {"query": "SELECT 1"}, "exclude": ["no"]}
-    config = parse_config(changed(servers=[server]))
-    assert config.tenants_among("q", ["yes", "no"]) == ["yes"]
-
-
 def test_reading_a_configuration_imports_nothing_heavy() -> None:
     heavy = "{'airflow', 'boto3', 'psycopg', 'psycopg2', 'duckdb', 'pyarrow'}"
     code = (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -85,16 +83,6 @@ class ServerConfig(_Section):
     database: DatabaseName = "postgres"
     tenants: Tenants
     exclude: tuple[Text, ...] = ()
-
-    def is_tenant(self, database: str) -> bool:
-        """Return whether this file takes the database for a tenant.
-
-        With a query, the server has already chosen; only the exclusions are applied here.
-        """
-        pattern = self.tenants.pattern
-        if pattern is not None and not fnmatchcase(database, pattern):
-            return False
-        return not any(database == name or fnmatchcase(database, name) for name in self.exclude)
 
 
 class SystemDatabase(_Section):
@@ -186,13 +174,3 @@ class Config(_Section):
             f"no server named {name!r} is configured; there are: {known}",
             hint="choose one of these, or add the server to the configuration",
         )
-
-    def tenants_among(self, server: str, databases: Iterable[str]) -> list[str]:
-        """Return which of a server's databases are tenants, sorted; never the system database.
-
-        :raises ConfigurationError: no such server.
-        """
-        rules = self.server(server)
-        system = self.system_database
-        own = system.name if system is not None and system.server == server else None
-        return sorted(name for name in set(databases) if name != own and rules.is_tenant(name))

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Bring a bare Debian or Ubuntu machine to where everything in the Makefile runs: system packages,
+# then .venv with the locked requirements. Repeating it costs a moment; nothing is done twice.
+#
+#   tools/bootstrap.sh           what the demo, the tests and the checks need
+#   tools/bootstrap.sh bench     and what the benchmarks compare with
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
+
+UV=uv==0.13.9
+venv=.venv
+stamp=$venv/.respaldo-requirements
+
+say() { printf 'bootstrap: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+# --- which Python ---------------------------------------------------------------------------------
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3.11 /usr/bin/python3.11 python3 /usr/bin/python3; do
+    # Asking it what it is, not for its name: a version manager's shim may lead nowhere
+    if [ -n "$candidate" ] &&
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      "$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))'
+      return
+    fi
+  done
+  return 1
+}
+
+python=$(find_python) || die "Python 3.11 or newer is needed and was not found;" \
+  "install it (apt-get install python3.11), or say where it is: make PYTHON=/path/to/python3.11"
+
+# --- system packages ------------------------------------------------------------------------------
+
+have_server() {
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null ||
+    { command -v pg_config >/dev/null && [ -x "$(pg_config --bindir)/initdb" ]; }
+}
+
+missing=()
+"$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=("$(basename "$python")-venv")
+have_server || missing+=(postgresql)
+command -v restic >/dev/null || missing+=(restic)
+command -v zstd >/dev/null || missing+=(zstd)
+if [ "${1:-}" = bench ]; then
+  command -v pgbackrest >/dev/null || missing+=(pgbackrest)
+fi
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+install_packages() {
+  command -v apt-get >/dev/null || die "these programs are missing, and there is no apt-get to" \
+    "install them with; install them by hand: $*"
+  if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+    die "these packages are missing, and installing them needs root; run:" \
+      "sudo apt-get install $*"
+  fi
+  say "installing $*"
+  # The servers of the demo and the tests are clusters of their own: without this, the package
+  # would make and start one that nobody asked for. Taken away again afterwards.
+  local no_cluster=/etc/postgresql-common/createcluster.d/respaldo-bootstrap.conf
+  if [[ " $* " == *" postgresql "* ]]; then
+    as_root mkdir -p "$(dirname "$no_cluster")"
+    echo "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
+  fi
+  local done=0
+  # A stale list of packages is no reason to stop; a failed installation is
+  as_root apt-get update -qq || say "the list of packages could not be renewed; going on with what is known"
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >&2 || done=$?
+  as_root rm -f "$no_cluster"
+  [ "$done" = 0 ] || die "apt-get could not install $*; see its message above"
+}
+
+[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+
+# --- Python packages ------------------------------------------------------------------------------
+
+wanted=$(cat requirements.txt requirements-dev.txt <(echo "$UV" "$python") | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x "$venv/bin/python" ]; then
+  exit 0
+fi
+say "making $venv with $("$python" --version)"
+"$python" -m venv --clear "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$UV"
+# Compiled now rather than by the first Airflow process that imports each module
+"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --compile-bytecode \
+  -r requirements-dev.txt
+echo "$wanted" >"$stamp"
