@@ -71,6 +71,21 @@ class Process:
         if child is not None:
             child.wait()
 
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        if self.running:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def session(self) -> list[Process]:
+        """Return the other processes of its session: what a detached process has forked."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            pid = int(folder.name) if folder.name.isdigit() else self.pid
+            started = _start_of(pid)
+            if pid != self.pid and started is not None and _session_of(pid) == self.pid:
+                found.append(Process(pid, started))
+        return found
+
     def _gone(self, within: float) -> bool:
         return wait_until(lambda: not self.running, within)
 
@@ -92,3 +107,10 @@ def _start_of(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] == "Z" else int(fields[19])
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
