@@ -1,0 +1,203 @@
+"""Open a database's query log: go on with its chain, or begin a new one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from include.respaldo import failpoints
+from include.respaldo.errors import KeyNotFound, NotPrepared, VaultError, VaultUnreachable
+from include.respaldo.jobs.read_catalog import fetch_segment, read_chains
+from include.respaldo.model import keys
+from include.respaldo.model.backup import Manifest, Source
+from include.respaldo.model.catalog import Chain, is_anchored
+from include.respaldo.model.continuity import BeginAnew, GoOn, SlotFacts, continuity
+from include.respaldo.model.moments import moment_key
+from include.respaldo.model.segment import ChainEnd, ChainStart, Covered, DatabaseState
+from include.respaldo.postgres.capture import Preparation, examine, prepare
+from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.introspect import read_identity, read_state
+from include.respaldo.postgres.slot import drop_slot, list_slots, slot_name
+from include.respaldo.querylog.segment import read_footer
+
+if TYPE_CHECKING:
+    from include.respaldo.jobs.deployment import Deployment
+    from include.respaldo.model.lsn import Lsn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenedLog:
+    """A chain that can be added to."""
+
+    chain: Chain
+    #: where the stream starts: all before it is in the vault
+    position: Lsn
+    #: what was read beside the stream after the last segment
+    state: DatabaseState
+    #: set when the chain is new: the reason
+    begun_because: str | None
+
+
+def open_log(
+    deployment: Deployment, source: Source, coverage: dict[str, Covered]
+) -> OpenedLog:
+    """Return the chain to add to, preparing the database and beginning a chain where needed.
+
+    Idempotent; a crash at any step is made good by calling it again.
+
+    :raises NotPrepared: the server does not allow it (its settings, rights); the hint says what to
+        change.
+    """
+    connection = deployment.connection_of(source.server)
+    chains, _ = read_chains(deployment, source, coverage, with_barriers=False)
+    chain = chains[-1] if chains else None
+    with connect(connection, source.name) as conn:
+        identity = read_identity(conn)
+        name = slot_name(identity.database_oid)
+        slot = list_slots(conn).get(name)
+        facts = SlotFacts(
+            identity.system_identifier,
+            identity.timeline,
+            identity.database_oid,
+            slot.confirmed_flush_lsn if slot else None,
+            slot is not None and slot.wal_status != "lost",
+        )
+        decision = continuity(chain, facts)
+        settings = deployment.config.query_log
+        if isinstance(decision, GoOn) and chain is not None:
+            decision = _adopt(deployment, source, chain, decision, examine(conn))
+            if isinstance(decision, OpenedLog):
+                return decision
+        assert isinstance(decision, BeginAnew)
+        if chain is not None and chain.end is None:
+            _close(deployment, source, chain, decision.reason)
+        if slot is not None:
+            drop_slot(conn, name)
+        prepared = prepare(
+            conn,
+            connection,
+            source.name,
+            lock_timeout=settings.lock_timeout,
+            slot_timeout=settings.slot_timeout,
+            progress=deployment.progress,
+        )
+        failpoints.reach(failpoints.SLOT_CREATED)
+        if prepared.consistent_point is None:
+            raise NotPrepared(
+                f"the slot {name} appeared while it was to be made anew",
+                hint="another archiver runs: let only one archive this server",
+            )
+        started_at = deployment.clock.now()
+        begin = ChainStart(
+            source=source,
+            chain_id=moment_key(started_at),
+            system_identifier=identity.system_identifier,
+            timeline=identity.timeline,
+            database_oid=identity.database_oid,
+            slot=name,
+            start=prepared.consistent_point,
+            snapshot=prepared.snapshot,
+            started_at=started_at,
+            reason=decision.reason,
+            state=read_state(conn),
+        )
+    put_in_both(deployment, keys.chain_key(source, begin.chain_id), begin.to_bytes())
+    failpoints.reach(failpoints.CHAIN_BEGUN)
+    log.info("%s: a new chain begins (%s)", source, decision.reason)
+    return OpenedLog(Chain(begin), begin.start, begin.state, decision.reason)
+
+
+def _adopt(
+    deployment: Deployment, source: Source, chain: Chain, go_on: GoOn, found: Preparation
+) -> OpenedLog | BeginAnew:
+    """Verify what the chain goes on from: its last segment, and that capture was never removed.
+
+    A segment that an earlier drain stored but never confirmed is adopted here: the stream starts at
+    its end, and what the replica vault lacks is copied.
+    """
+    undone = [step.what for step in found.steps if not step.done]
+    if undone:
+        return BeginAnew(f"what captures changes was altered or removed ({undone[0]})")
+    state = chain.begin.state
+    if chain.path:
+        with TemporaryDirectory(dir=deployment.scratch("footers")) as folder:
+            path = Path(folder) / "segment.parquet"
+            try:
+                fetch_segment(
+                    deployment.vaults, source, chain.begin.chain_id, chain.path[-1], path
+                )
+                state = read_footer(path).state
+            except (VaultError, ValueError) as error:
+                return BeginAnew(f"its last segment cannot be read: {error}")
+    catch_up_replica(deployment, source, chain)
+    return OpenedLog(chain, go_on.position, state, None)
+
+
+def catch_up_replica(deployment: Deployment, source: Source, chain: Chain) -> int:
+    """Copy to the replica what it lacks of a chain; return how many objects were copied.
+
+    A replica that does not answer is left for the next time.
+    """
+    primary, replica = deployment.vaults.primary, deployment.vaults.replica
+    chain_id = chain.begin.chain_id
+    copied = 0
+    try:
+        there = {o.key for o in replica.list(keys.chain_prefix(source, chain_id))}
+        begin_key = keys.chain_key(source, chain_id)
+        if begin_key not in there:
+            data = chain.begin.to_bytes()
+            replica.put(begin_key, data, sha256=sha256(data).hexdigest())
+        for segment in chain.segments:
+            key = keys.segment_key(source, chain_id, segment)
+            if key not in there:
+                replica.copy_from(primary, key, sha256=segment.sha256)
+                copied += 1
+    except (VaultUnreachable, KeyNotFound) as error:
+        log.warning("%s: the replica vault lags: %s", source, error.message)
+    return copied
+
+
+def needs_full_backup(deployment: Deployment, source: Source, chain: Chain) -> bool:
+    """Return whether the newest full backup is not anchored in the chain (or there is none)."""
+    vaults = deployment.vaults
+    manifests = [
+        stored.key
+        for stored in vaults.list(keys.backups_prefix(source))
+        if stored.key.endswith("/" + keys.MANIFEST)
+    ]
+    for key in sorted(manifests, reverse=True):
+        try:
+            newest = vaults.read_verified(key, Manifest.from_bytes)
+        except VaultError:
+            continue
+        return not is_anchored(newest, chain)
+    return True
+
+
+def _close(deployment: Deployment, source: Source, chain: Chain, reason: str) -> None:
+    end = ChainEnd(chain.begin.chain_id, deployment.clock.now(), reason, chain.covered)
+    put_in_both(deployment, keys.closed_key(source, chain.begin.chain_id), end.to_bytes())
+    log.warning("%s: the chain %s is closed: %s", source, chain.begin.chain_id, reason)
+
+
+def put_in_both(deployment: Deployment, key: str, data: bytes) -> bool:
+    """Store a small object in the primary, then the replica; return whether the replica took it.
+
+    A replica that does not answer is caught up with later (`catch_up`).
+
+    :raises VaultUnreachable: the primary does not answer.
+    """
+    digest = sha256(data).hexdigest()
+    deployment.vaults.primary.put(key, data, sha256=digest)
+    try:
+        deployment.vaults.replica.put(key, data, sha256=digest)
+    except VaultUnreachable as error:
+        log.warning("the replica vault lags: %s", error.message)
+        return False
+    return True
