@@ -1,0 +1,1 @@
+"""The story of a deleted order, played on servers of its own."""
