@@ -143,8 +143,11 @@ class DatabaseLog:
                 between = not writer.in_transaction
                 leaving = between and received >= upto and not keep_on(got_changes)
                 beside = leaving and look_beside and drained.segments == 0
-                if between and not writer.is_empty and (aged or leaving) or (
-                    beside and self._large_objects_changed()
+                if (
+                    between
+                    and not writer.is_empty
+                    and (aged or leaving)
+                    or (beside and self._large_objects_changed())
                 ):
                     self._cut(writer, received, stream.confirm, drained)
                     writer, first_at = self._new_writer(relations), None
@@ -172,9 +175,7 @@ class DatabaseLog:
     def _new_writer(self, relations: RelationMap) -> SegmentWriter:
         folder = self._deployment.scratch("segments", keys.encode_name(self.source.server))
         path = folder / f"{keys.encode_name(self.source.name)[:100]}-{self._begin.slot}.parquet"
-        return SegmentWriter(
-            path, self.chain_id, self._head, self._begin.snapshot.widen, relations
-        )
+        return SegmentWriter(path, self.chain_id, self._head, self._begin.snapshot.widen, relations)
 
     def _cut(
         self,

@@ -261,7 +261,9 @@ class ServerDrain:
             now = time.monotonic()
             if got_changes:
                 idle_since = now
-            return not self._stopping and not self._others_wait() and now - idle_since < self._linger
+            return (
+                not self._stopping and not self._others_wait() and now - idle_since < self._linger
+            )
 
         return entry.log.visit(self._position, keep_on, look_beside=was_active)
 
@@ -304,5 +306,3 @@ class ServerDrain:
                     return entry
                 self._changed.wait(0.2)
         return None
-
-

@@ -44,9 +44,7 @@ class OpenedLog:
     begun_because: str | None
 
 
-def open_log(
-    deployment: Deployment, source: Source, coverage: dict[str, Covered]
-) -> OpenedLog:
+def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered]) -> OpenedLog:
     """Return the chain to add to, preparing the database and beginning a chain where needed.
 
     Idempotent; a crash at any step is made good by calling it again.
@@ -129,9 +127,7 @@ def _adopt(
         with TemporaryDirectory(dir=deployment.scratch("footers")) as folder:
             path = Path(folder) / "segment.parquet"
             try:
-                fetch_segment(
-                    deployment.vaults, source, chain.begin.chain_id, chain.path[-1], path
-                )
+                fetch_segment(deployment.vaults, source, chain.begin.chain_id, chain.path[-1], path)
                 state = read_footer(path).state
             except (VaultError, ValueError) as error:
                 return BeginAnew(f"its last segment cannot be read: {error}")

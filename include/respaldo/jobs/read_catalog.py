@@ -170,4 +170,3 @@ def fetch_segment(
     :raises CorruptObject: damaged in both regions.
     """
     vaults.download(keys.segment_key(source, chain_id, segment), to, sha256=segment.sha256)
-

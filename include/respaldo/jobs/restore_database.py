@@ -367,7 +367,9 @@ def _fetch_segments(
 ) -> list[Path]:
     """Download and verify the segments, a few at a time, in log order."""
     source, chain_id = planned.request.source, route.chain_id or ""
-    paths = [scratch / f"{segment.start.key}-{segment.end.key}.parquet" for segment in route.segments]
+    paths = [
+        scratch / f"{segment.start.key}-{segment.end.key}.parquet" for segment in route.segments
+    ]
 
     def fetch(pair: tuple[Segment, Path]) -> None:
         fetch_segment(deployment.vaults, source, chain_id, *pair)

@@ -1,0 +1,128 @@
+"""Parse the command line, run the job, turn its outcome into text and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from include.respaldo.cli import commands
+from include.respaldo.cli.screen import TerminalProgress
+from include.respaldo.config import load_config
+from include.respaldo.connections import from_environment
+from include.respaldo.errors import (
+    Busy,
+    ConfigurationError,
+    RespaldoError,
+    RestoreRefused,
+    SomeFailed,
+    UnreachableError,
+)
+from include.respaldo.jobs.deployment import Deployment
+
+EXIT_CODES = """exit codes:
+  0  done
+  1  failed
+  2  the command line, the configuration or a connection is wrong
+  3  refused: it could not be done exactly; the message names the points that can be had
+  4  some sources failed, the others are done
+  5  a server or a vault does not answer, or somebody else is at it: try again later
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="python -m include.respaldo",
+        description="Back up PostgreSQL tenants into two regions and restore them to any minute.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--config", type=Path, help="configuration (default: $RESPALDO_CONFIG)")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print the result as JSON")
+    shared.add_argument("--quiet", action="store_true", help="no progress")
+    sub = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return sub.add_parser(name, help=text, description=text, parents=[shared])
+
+    command("check", "check everything at once, each problem with its next step")
+    command("discover", "list the databases that the configuration's rules mean")
+    prepare = command("prepare", "make databases ready for archiving (archive does it by itself)")
+    prepare.add_argument("tenant", nargs="*", help="database or server/database; none: all")
+    prepare.add_argument("--dry-run", action="store_true", help="only say what would change")
+    unprepare = command("unprepare", "remove from databases all that prepare installed")
+    unprepare.add_argument("tenant", nargs="+", help="database or server/database")
+    backup = command("backup", "take full backups now")
+    backup.add_argument("tenant", nargs="*", help="database or server/database; none: all")
+    backup.add_argument("--system", action="store_true", help="the system database instead")
+    archive = command("archive", "archive the query logs")
+    archive.add_argument("--server", action="append", help="only this server (may be repeated)")
+    how_long = archive.add_mutually_exclusive_group()
+    how_long.add_argument("--once", action="store_true", help="up to now, then stop (default)")
+    how_long.add_argument("--until-idle", action="store_true", help="until nothing changes")
+    how_long.add_argument("--follow", action="store_true", help="until interrupted")
+    catalog = command("catalog", "list what the vaults hold")
+    catalog.add_argument("tenant", nargs="?", help="one database in detail")
+    window = command("window", "show to which moments a database can be restored, and the gaps")
+    window.add_argument("tenant")
+    for name, text in (
+        ("plan", "show how a restore would be done; changes nothing"),
+        ("restore", "restore a database beside the live one"),
+    ):
+        restore = command(name, text)
+        restore.add_argument("tenant", help="database or server/database")
+        restore.add_argument(
+            "--to", required=True, help="a time with its offset, a local time with --tz, or an LSN"
+        )
+        restore.add_argument("--tz", help="time zone of a time without offset (Europe/Madrid)")
+        restore.add_argument("--as", dest="new_name", help="name of the new database")
+        restore.add_argument("--server", help="server to restore onto (default: where it was)")
+        restore.add_argument("--reason", default="", help="ticket or reason, kept with the result")
+    changes = command("log", "show what changed, transaction by transaction")
+    changes.add_argument("tenant")
+    changes.add_argument("--from", dest="start", required=True, help="a time (see restore --to)")
+    changes.add_argument("--to", required=True, help="a time (see restore --to)")
+    changes.add_argument("--tz", help="time zone of times without offset")
+    changes.add_argument("--table", help="only this table (schema.table)")
+    changes.add_argument("--rows", action="store_true", help="show the changed rows too")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    progress = TerminalProgress(quiet=arguments.quiet or arguments.json)
+    try:
+        deployment = Deployment(load_config(arguments.config), from_environment, progress=progress)
+        return commands.COMMANDS[arguments.command](deployment, arguments)
+    except RespaldoError as error:
+        if arguments.json:
+            problem = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+            print(json.dumps(problem, ensure_ascii=False))
+        print(f"error: {error}", file=sys.stderr)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        print("interrupted; whatever was begun can be run again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def exit_code(error: RespaldoError) -> int:
+    """Return the exit code that scripts can rely on."""
+    table: tuple[tuple[type[RespaldoError], int], ...] = (
+        (ConfigurationError, 2),
+        (RestoreRefused, 3),
+        (SomeFailed, 4),
+        (UnreachableError, 5),
+        (Busy, 5),
+    )
+    return next((code for kind, code in table if isinstance(error, kind)), 1)

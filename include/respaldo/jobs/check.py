@@ -1,0 +1,134 @@
+"""Check everything at once: configuration, connections, rights, vaults, slots, identities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from include.respaldo.errors import RespaldoError
+from include.respaldo.jobs.discover import discover_server
+from include.respaldo.jobs.read_catalog import DATABASES
+from include.respaldo.model.units import size_text
+from include.respaldo.postgres.capture import examine
+from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.tools import tool
+from include.respaldo.ports import Vault
+
+if TYPE_CHECKING:
+    from include.respaldo.config import ServerConfig
+    from include.respaldo.jobs.deployment import Deployment
+
+#: below this much free space in the landing zone people are told
+_LITTLE_SPACE = 5 * 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    #: what was found, or what is wrong
+    text: str
+    ok: bool = True
+    #: the next step, where it is not ok
+    hint: str = ""
+
+
+def check(deployment: Deployment) -> tuple[Finding, ...]:
+    """Return all that was looked at, problems included; changes nothing but one probe object.
+
+    The probe is stored in each vault and removed again: the only proof of the right to write.
+    """
+    return tuple(_findings(deployment))
+
+
+def _findings(deployment: Deployment) -> Iterator[Finding]:
+    config = deployment.config
+    yield Finding("configuration", f"{len(config.servers)} servers, two vaults")
+    yield from _landing_zone(deployment)
+    try:
+        vaults = (deployment.vaults.primary, deployment.vaults.replica)
+    except RespaldoError as error:
+        yield Finding("vaults", error.message, False, error.hint)
+    else:
+        for vault in vaults:
+            yield _vault(vault)
+    for server in config.servers:
+        yield from _server(deployment, server)
+
+
+def _landing_zone(deployment: Deployment) -> Iterator[Finding]:
+    try:
+        free = deployment.landing_zone.free_bytes()
+    except (RespaldoError, OSError) as error:
+        yield Finding(
+            "landing zone", str(error), False, "make the folder, writable for the user of Airflow"
+        )
+        return
+    enough = free >= _LITTLE_SPACE
+    yield Finding(
+        "landing zone",
+        f"{size_text(free)} free",
+        enough,
+        "" if enough else "make room: a dump lands here before it is uploaded",
+    )
+
+
+def _vault(vault: Vault) -> Finding:
+    subject = f"{vault.region} vault {vault.uri}"
+    data = uuid4().bytes
+    key = f"probe/{data.hex()}"
+    try:
+        vault.put(key, data, sha256=sha256(data).hexdigest())
+        same = vault.read(key) == data
+        vault.delete(key)
+    except RespaldoError as error:
+        return Finding(subject, error.message, False, error.hint)
+    if not same:
+        return Finding(subject, "it returns other bytes than were stored", False, "do not use it")
+    return Finding(subject, "can be written, read and listed")
+
+
+def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
+    subject = f"server {server.name}"
+    try:
+        with connect(deployment.connection_of(server.name), server.database) as conn:
+            version = conn.info.server_version
+        for program in ("pg_dump", "pg_restore"):
+            tool(program, version // 10000)
+        databases = discover_server(deployment, server, frozenset(DATABASES))
+    except RespaldoError as error:
+        yield Finding(subject, error.message, False, error.hint)
+        return
+    yield Finding(
+        subject,
+        f"PostgreSQL {version // 10000}.{version % 10000}, {len(databases)} databases",
+        bool(databases),
+        "" if databases else "no database fits the pattern or query of `tenants`",
+    )
+    told: set[str] = set()
+    for database in databases:
+        try:
+            with connect(deployment.connection_of(server.name), database.source.name) as conn:
+                found = examine(conn)
+        except RespaldoError as error:
+            yield Finding(str(database.source), error.message, False, error.hint)
+            continue
+        for problem in found.problems:
+            if problem.message in told:
+                continue  # settings of the server: once is enough
+            told.add(problem.message)
+            yield Finding(str(database.source), problem.message, False, problem.hint)
+        undone = [step.what for step in found.steps if not step.done]
+        if undone:
+            yield Finding(
+                str(database.source),
+                f"not prepared yet: {undone[0]}" + (f" (+{len(undone) - 1})" * (len(undone) > 1)),
+                True,
+                "`archive` prepares it, or do it now: `prepare`",
+            )
+        else:
+            yield Finding(str(database.source), "prepared, its changes are captured")
