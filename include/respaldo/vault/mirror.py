@@ -1,0 +1,136 @@
+"""The two regions read as one: the primary vault, and the replica where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from include.respaldo.errors import CorruptObject, KeyNotFound, VaultError, VaultUnreachable
+from include.respaldo.ports import StoredObject, Vault
+
+T = TypeVar("T")
+
+
+class MirroredVault:
+    """Reads verified bytes from whichever region has them.
+
+    Once the primary was unreachable it is not asked again: every question would wait for it.
+
+    :ivar notes: sentences for people about what was not read from the primary, each once.
+    """
+
+    def __init__(self, primary: Vault, replica: Vault) -> None:
+        self.primary = primary
+        self.replica = replica
+        self.notes: list[str] = []
+        self._primary_lost: VaultUnreachable | None = None
+
+    @property
+    def used_replica(self) -> bool:
+        """Whether anything was read from the replica."""
+        return bool(self.notes)
+
+    def read_verified(self, key: str, check: Callable[[bytes], T]) -> T:
+        """Return what `check` makes of a small object's bytes.
+
+        :param check: raises ValueError or CorruptObject where the bytes are damaged.
+        :raises KeyNotFound: no region has it.
+        :raises CorruptObject: no region has it whole.
+        :raises VaultUnreachable: the region that may have it does not answer.
+        """
+
+        def read(vault: Vault) -> T:
+            data = vault.read(key)
+            try:
+                return check(data)
+            except ValueError as e:
+                raise CorruptObject(f"{key!r} in {_name(vault)} is damaged: {e}") from e
+
+        return self._from_either(key, read)
+
+    def download(self, key: str, to: Path, *, sha256: str) -> None:
+        """Write an object to a file and check its digest; errors as in `read_verified`."""
+        self._from_either(key, lambda vault: vault.download(key, to, sha256=sha256))
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+        """Yield the primary's objects in the order of keys; the replica's where it is lost.
+
+        A primary lost on the way is continued by the replica after the last key seen.
+
+        :raises VaultUnreachable: neither answers.
+        """
+        last = after
+        if self._primary_lost is None:
+            try:
+                for found in self.primary.list(prefix, after=after):
+                    yield found
+                    last = found.key
+            except VaultUnreachable as e:
+                self._lose_primary(e)
+            else:
+                return
+        yield from self._last_resort(lambda: iter(self.replica.list(prefix, after=last)))
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return the object as the primary has it, or else the replica; None where none has it."""
+        if self._primary_lost is None:
+            try:
+                found = self.primary.find(key)
+            except VaultUnreachable as e:
+                self._lose_primary(e)
+            else:
+                if found is not None:
+                    return found
+        return self._last_resort(lambda: self.replica.find(key))
+
+    def _from_either(self, key: str, read: Callable[[Vault], T]) -> T:
+        if self._primary_lost is not None:
+            return self._last_resort(lambda: read(self.replica))
+        try:
+            return read(self.primary)
+        except VaultUnreachable as e:
+            self._lose_primary(e)
+            return self._last_resort(lambda: read(self.replica))
+        except VaultError as first:
+            try:
+                result = read(self.replica)
+            except KeyNotFound:
+                raise first from None  # the primary's answer says more
+            except CorruptObject as second:
+                if isinstance(first, KeyNotFound):
+                    raise
+                raise CorruptObject(
+                    f"{key!r} cannot be read whole from either vault: {first.message}; "
+                    f"{second.message}",
+                    hint="use another backup, and find out what damages the vaults",
+                ) from second
+            what = {KeyNotFound: "is missing", CorruptObject: "is damaged"}.get(
+                type(first), "cannot be read"
+            )
+            self._note(f"{key} {what} in {_name(self.primary)}: the replica's copy was used")
+            return result
+
+    def _lose_primary(self, error: VaultUnreachable) -> None:
+        self._primary_lost = error
+        self._note(f"{_name(self.primary)} is unreachable: the replica was used")
+
+    def _last_resort(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except VaultUnreachable as e:
+            lost = self._primary_lost
+            if lost is None:
+                raise
+            raise VaultUnreachable(
+                f"neither vault answers: {lost.message}; {e.message}",
+                hint="check the network of this machine; trying again can help",
+            ) from e
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def _name(vault: Vault) -> str:
+    return f"the {vault.region} vault ({vault.uri})"
