@@ -1,1 +1,1 @@
-"""Airflow: task groups, sensors, triggers, connections."""
+"""Airflow's side: connections, tasks, sensor and trigger; what is done, `jobs` does."""

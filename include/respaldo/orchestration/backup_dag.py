@@ -1,0 +1,193 @@
+"""The DAG of one category of databases: discover, then dump, checksum, upload, copy for each batch.
+
+The four steps of a batch run one after the other whatever became of the step before: each does what
+it can for the sources that got that far, and `report`, at the end, fails the run if anything is not
+sealed in both regions. What passes between tasks lies in the landing zone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task, task_group
+
+from include.respaldo.errors import SomeFailed, SourceError
+from include.respaldo.model.backup import Category, backup_id
+from include.respaldo.model.batches import Batch
+from include.respaldo.orchestration.deployment import deployment
+from include.respaldo.orchestration.retries import RetryWhatCanHelp
+from include.respaldo.orchestration.run_note import tell, telling_failures
+from include.respaldo.orchestration.tenant_choices import refresh_choices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow.sdk import Context
+
+    from include.respaldo.config import Config
+    from include.respaldo.jobs.deployment import Deployment
+    from include.respaldo.jobs.take_backup import StepReport
+
+STEPS = ("dump", "checksum", "upload", "copy")
+#: XCom of a step that did not succeed for all: source -> why
+FAILURES = "failures"
+#: the first day that a schedule counts from; no run is made for the past
+_BEGINNING = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow reads it in the schedule's time zone
+
+
+def backup_dag(
+    category: Category,
+    config: Config,
+    *,
+    dag_id: str,
+    title: str,
+    doc_md: str,
+    choices: Sequence[str] | None = None,
+) -> DAG:
+    """Return the DAG that backs up a category every day, and on demand.
+
+    :param choices: tenants that the form suggests; None: there is nothing to choose.
+    """
+    params = {} if choices is None else {"only": _only(choices)}
+    with DAG(
+        dag_id,
+        dag_display_name=title,
+        schedule=CronTriggerTimetable(config.schedule, timezone=config.time_zone),
+        start_date=_BEGINNING.replace(tzinfo=config.zone),
+        catchup=False,
+        max_active_runs=1,
+        params=params,
+        tags=["respaldo", "backup"],
+        doc_md=doc_md,
+        default_args={
+            "retries": 2,
+            "retry_policy": RetryWhatCanHelp(),
+            # what has landed moves on before more lands: the landing zone stays small
+            "weight_rule": "upstream",
+        },
+    ) as dag:
+        found = discover.override(task_id="discover")(category.value)
+        batch.expand(batch=found) >> report(found)  # type: ignore[arg-type]
+    return dag
+
+
+def _only(choices: Sequence[str]) -> Param:
+    return Param(
+        [],
+        type="array",
+        items={"type": "string", "minLength": 1},
+        uniqueItems=True,
+        examples=list(choices) or None,
+        title="Only these tenants / Solo estos clientes",
+        description="Names of databases; none means all. / "
+        "Nombres de bases de datos; ninguno significa todas.",
+    )
+
+
+@task(multiple_outputs=False)
+def discover(category: str) -> list[dict[str, Any]]:
+    """Find the databases of the category, and pack them into batches."""
+    from include.respaldo.jobs.take_backup import plan_batches
+
+    context = get_current_context()
+    started_at = context["dag_run"].start_date or context["dag_run"].run_after
+    opened = deployment()
+    with telling_failures():
+        batches = plan_batches(
+            opened,
+            Category(category),
+            backup_id(started_at),  # the same for every attempt
+            only=tuple(context["params"].get("only") or ()),
+        )
+    if category == Category.TENANT_DATABASES.value:
+        refresh_choices(opened)
+    return [{"label": b.label, **b.to_json()} for b in batches]
+
+
+@task_group(group_id="batch")
+def batch(batch: dict[str, Any]) -> None:
+    """Back up the sources of one batch."""
+    dump(batch) >> checksum(batch) >> upload(batch) >> copy(batch)
+
+
+_step = task(
+    trigger_rule="all_done",
+    map_index_template="{{ task.op_kwargs['batch']['label'] }}",
+    execution_timeout=timedelta(hours=12),
+    multiple_outputs=False,
+)
+
+
+@task(
+    map_index_template="{{ task.op_kwargs['batch']['label'] }}",
+    execution_timeout=timedelta(hours=12),
+)
+def dump(batch: dict[str, Any]) -> str:
+    """Dump each database of the batch into the landing zone."""
+    from include.respaldo.jobs import take_backup
+
+    return _carry_out(take_backup.dump, batch)
+
+
+@_step
+def checksum(batch: dict[str, Any]) -> str:
+    """Read what has landed back: is it whole, can it be understood?"""
+    from include.respaldo.jobs import take_backup
+
+    return _carry_out(take_backup.checksum, batch)
+
+
+@_step
+def upload(batch: dict[str, Any]) -> str:
+    """Store what is verified in the vault of the primary region, and seal it."""
+    from include.respaldo.jobs import take_backup
+
+    return _carry_out(take_backup.upload, batch)
+
+
+@_step
+def copy(batch: dict[str, Any]) -> str:
+    """Copy what is sealed to the vault of the replica region, and clear the landing zone."""
+    from include.respaldo.jobs import take_backup
+
+    return _carry_out(take_backup.copy, batch)
+
+
+def _carry_out(step: Callable[[Deployment, Batch], StepReport], batch: dict[str, Any]) -> str:
+    opened = deployment()
+    try:
+        done = step(opened, Batch.from_json(batch))
+    except SomeFailed as error:
+        failures = {source: str(why) for source, why in error.failures.items()}
+        get_current_context()["ti"].xcom_push(FAILURES, failures)
+        raise
+    opened.progress.step(done.text)
+    return done.text
+
+
+@task(trigger_rule="all_done", retries=1)
+def report(batches: list[dict[str, Any]] | None = None) -> str:
+    """Say what is sealed in both regions; fail if anything is not, with the reason."""
+    from include.respaldo.jobs import take_backup
+
+    context = get_current_context()
+    with telling_failures():
+        try:
+            text = take_backup.report(deployment(), [Batch.from_json(b) for b in batches or ()])
+        except SomeFailed as error:
+            raise SomeFailed("be sealed in both regions", _explain(error, context)) from None
+    tell(text, **context)
+    return text
+
+
+def _explain(error: SomeFailed, context: Context) -> dict[str, BaseException]:
+    """Return what each unsealed source failed of first, where a step has said so."""
+    reasons: dict[str, BaseException] = dict(error.failures)
+    for step in reversed(STEPS):
+        pulled = context["ti"].xcom_pull(task_ids=f"batch.{step}", key=FAILURES) or ()
+        for failures in pulled:
+            for source, why in (failures or {}).items():
+                if source in error.failures:
+                    reasons[source] = SourceError(f"{step}: {why}")
+    return reasons
