@@ -12,10 +12,10 @@ from include.respaldo.errors import RespaldoError
 from include.respaldo.jobs.discover import discover_server
 from include.respaldo.jobs.read_catalog import DATABASES
 from include.respaldo.model.units import size_text
+from include.respaldo.ports import Vault
 from include.respaldo.postgres.capture import examine
 from include.respaldo.postgres.connect import connect
-from include.respaldo.postgres.tools import tool
-from include.respaldo.ports import Vault
+from include.respaldo.postgres.programs import tool
 
 if TYPE_CHECKING:
     from include.respaldo.config import ServerConfig
@@ -118,10 +118,10 @@ def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
             yield Finding(str(database.source), error.message, False, error.hint)
             continue
         for problem in found.problems:
-            if problem.message in told:
+            if problem.what in told:
                 continue  # settings of the server: once is enough
-            told.add(problem.message)
-            yield Finding(str(database.source), problem.message, False, problem.hint)
+            told.add(problem.what)
+            yield Finding(str(database.source), problem.what, False, problem.hint)
         undone = [step.what for step in found.steps if not step.done]
         if undone:
             yield Finding(

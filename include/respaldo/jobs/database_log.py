@@ -143,11 +143,8 @@ class DatabaseLog:
                 between = not writer.in_transaction
                 leaving = between and received >= upto and not keep_on(got_changes)
                 beside = leaving and look_beside and drained.segments == 0
-                if (
-                    between
-                    and not writer.is_empty
-                    and (aged or leaving)
-                    or (beside and self._large_objects_changed())
+                if (between and not writer.is_empty and (aged or leaving)) or (
+                    beside and self._large_objects_changed()
                 ):
                     self._cut(writer, received, stream.confirm, drained)
                     writer, first_at = self._new_writer(relations), None

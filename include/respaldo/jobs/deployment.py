@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from include.respaldo.config import Config, Server
+from include.respaldo.config import Config, ServerConfig
 from include.respaldo.connections import Connection, ConnectionLookup
 from include.respaldo.model.backup import Category, Source
 from include.respaldo.ports import Clock, Progress

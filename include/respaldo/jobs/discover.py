@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from include.respaldo.config import ServerConfig
 from include.respaldo.errors import RespaldoError, SourceError
 from include.respaldo.model.backup import Category, Source
 from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.introspect import (
+    DatabaseListing,
     list_databases,
     tenants_by_pattern,
     tenants_by_query,
 )
 
 if TYPE_CHECKING:
-    from include.respaldo.config import Server
     from include.respaldo.jobs.deployment import Deployment
 
 
@@ -64,29 +67,33 @@ def discover_server(
     system = deployment.config.system_database
     system_name = system.name if system and system.server == server.name else None
     with connect(deployment.connection_of(server.name), server.database) as conn:
-        listings = {d.name: d for d in list_databases(conn)}
-        names: dict[str, Category] = {}
+        found: dict[str, tuple[Category, DatabaseListing]] = {}
         if Category.TENANT_DATABASES in categories:
             if server.tenants.query is not None:
                 tenants = tenants_by_query(conn, server.tenants.query)
-                tenants = [t for t in tenants if t not in server.exclude]
+                tenants = [t for t in tenants if not excluded(t.name, server.exclude)]
             else:
                 tenants = tenants_by_pattern(conn, server.tenants.pattern or "*", server.exclude)
-            names |= {t: Category.TENANT_DATABASES for t in tenants if t != system_name}
+            found |= {
+                t.name: (Category.TENANT_DATABASES, t) for t in tenants if t.name != system_name
+            }
         if Category.SYSTEM_DATABASE in categories and system_name is not None:
-            if system_name not in listings:
+            system_listing = next((d for d in list_databases(conn) if d.name == system_name), None)
+            if system_listing is None:
                 raise SourceError(
                     f"the system database {system_name!r} is not on server {server.name!r}",
                     hint="correct system_database in the configuration",
                 )
-            names[system_name] = Category.SYSTEM_DATABASE
+            found[system_name] = (Category.SYSTEM_DATABASE, system_listing)
     return [
-        DiscoveredDatabase(
-            Source(category, server.name, name), listings[name].oid, listings[name].size
-        )
-        for name, category in sorted(names.items())
-        if name in listings
+        DiscoveredDatabase(Source(category, server.name, name), listing.oid, listing.size)
+        for name, (category, listing) in sorted(found.items())
     ]
+
+
+def excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of the shell-style patterns fits the whole name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def find_source(deployment: Deployment, name: str) -> Source:

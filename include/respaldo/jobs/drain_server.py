@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
+from include.respaldo.config import ServerConfig
 from include.respaldo.errors import ChainBroken, RespaldoError, VaultUnreachable
 from include.respaldo.jobs.database_log import DatabaseLog, Drained
 from include.respaldo.jobs.discover import discover_server
@@ -32,10 +33,8 @@ from include.respaldo.postgres.slot import list_slots, slot_name
 from include.respaldo.postgres.watch import clock_and_position, wait_until_ended
 
 if TYPE_CHECKING:
-    from psycopg import Connection
-
-    from include.respaldo.config import Server
     from include.respaldo.jobs.deployment import Deployment
+    from include.respaldo.postgres.capture import Session
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class ServerDrain:
         self,
         deployment: Deployment,
         server: ServerConfig,
-        conn: Connection[Any],
+        conn: Session,
         *,
         linger: bool = True,
     ) -> None:
@@ -182,7 +181,7 @@ class ServerDrain:
             opened.coverage_recorded(covered[name])
             self._coverage[name] = covered[name]
         if not self._lagging:
-            self._lagging = any([opened.catch_up_replica() for opened in logs.values()])
+            self._lagging = sum(opened.catch_up_replica() for opened in logs.values()) > 0
 
     def _rediscover(self) -> None:
         self._rediscover_due = time.monotonic() + _REDISCOVER

@@ -52,6 +52,8 @@ def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered
     :raises NotPrepared: the server does not allow it (its settings, rights); the hint says what to
         change.
     """
+    if deployment.vaults.primary_lost is not None:
+        raise deployment.vaults.primary_lost  # the replica may lag: it proves no continuity
     connection = deployment.connection_of(source.server)
     chains, _ = read_chains(deployment, source, coverage, with_barriers=False)
     chain = chains[-1] if chains else None
@@ -68,21 +70,25 @@ def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered
         )
         decision = continuity(chain, facts)
         settings = deployment.config.query_log
+        lock_timeout = settings.lock_timeout.total_seconds()
+        slot_timeout = settings.slot_timeout.total_seconds()
         if isinstance(decision, GoOn) and chain is not None:
-            decision = _adopt(deployment, source, chain, decision, examine(conn))
-            if isinstance(decision, OpenedLog):
-                return decision
+            found = examine(conn)
+            adopted = _adopt(deployment, source, chain, decision, found)
+            if isinstance(adopted, OpenedLog):
+                if not found.is_complete:
+                    prepare(conn, lock_timeout=lock_timeout, slot_timeout=slot_timeout)
+                return adopted
+            decision = adopted
         assert isinstance(decision, BeginAnew)
         if chain is not None and chain.end is None:
             _close(deployment, source, chain, decision.reason)
         if slot is not None:
-            drop_slot(conn, name)
+            drop_slot(conn, name, terminate=True)
         prepared = prepare(
             conn,
-            connection,
-            source.name,
-            lock_timeout=settings.lock_timeout,
-            slot_timeout=settings.slot_timeout,
+            lock_timeout=lock_timeout,
+            slot_timeout=slot_timeout,
             progress=deployment.progress,
         )
         failpoints.reach(failpoints.SLOT_CREATED)
@@ -119,9 +125,8 @@ def _adopt(
     A segment that an earlier drain stored but never confirmed is adopted here: the stream starts at
     its end, and what the replica vault lacks is copied.
     """
-    undone = [step.what for step in found.steps if not step.done]
-    if undone:
-        return BeginAnew(f"what captures changes was altered or removed ({undone[0]})")
+    if found.broken is not None:
+        return BeginAnew(found.broken)
     state = chain.begin.state
     if chain.path:
         with TemporaryDirectory(dir=deployment.scratch("footers")) as folder:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from include.respaldo.errors import RestoreRefused
 from include.respaldo.jobs.read_catalog import read_catalog
 from include.respaldo.model import keys
-from include.respaldo.model.backup import Category, Manifest, Source
+from include.respaldo.model.backup import Category, Source
 from include.respaldo.model.catalog import RecoveryWindow, recovery_window
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.moments import iso, parse_iso
@@ -71,7 +71,7 @@ class RestorePlan:
 
     @property
     def temporary_name(self) -> str:
-        """The database's name until it is verified: made from the final one, so a retry finds it."""
+        """The database's name until it is verified; made from the final one: a retry finds it."""
         place = f"{self.request.to_server}/{self.request.new_name}"
         return TEMPORARY_PREFIX + sha256(place.encode()).hexdigest()[:16]
 

@@ -41,7 +41,7 @@ def examine_databases(
             continue
         changes = tuple(step.what for step in found.steps if not step.done)
         text = f"{len(changes)} changes to make" if changes else "prepared already"
-        problems = tuple(str(p) for p in found.problems)
+        problems = tuple(f"{p.what}; next step: {p.hint}" for p in found.problems)
         results.append(PreparationResult(source, text, changes, problems))
     return tuple(results)
 
@@ -53,17 +53,14 @@ def prepare_databases(
     settings = deployment.config.query_log
     results: list[PreparationResult] = []
     for source in sources or _all(deployment):
-        connection = deployment.connection_of(source.server)
         try:
-            with connect(connection, source.name) as conn:
+            with connect(deployment.connection_of(source.server), source.name) as conn:
                 found = capture.examine(conn)
                 changes = tuple(step.what for step in found.steps if not step.done)
                 capture.prepare(
                     conn,
-                    connection,
-                    source.name,
-                    lock_timeout=settings.lock_timeout,
-                    slot_timeout=settings.slot_timeout,
+                    lock_timeout=settings.lock_timeout.total_seconds(),
+                    slot_timeout=settings.slot_timeout.total_seconds(),
                     progress=deployment.progress,
                 )
         except RespaldoError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from include.respaldo.model.segment import (
     Covered,
     Segment,
 )
+from include.respaldo.ports import StoredObject
 from include.respaldo.querylog.segment import read_footer
 from include.respaldo.vault.mirror import MirroredVault
 
@@ -41,7 +42,7 @@ def read_catalog(deployment: Deployment, source: Source) -> DatabaseCatalog:
     """
     vaults, notes = deployment.vaults, []
     backups: list[Manifest] = []
-    for stored in vaults.list(keys.backups_prefix(source)):
+    for stored in vaults.list_either(keys.backups_prefix(source)):
         parsed = keys.parse_backup_key(stored.key)
         if parsed is None or parsed[2] != keys.MANIFEST:
             continue
@@ -70,11 +71,14 @@ def read_chains(
     """Return a database's chains, oldest first, and what could not be read, in words.
 
     :param coverage: what `newest_coverage` of its server returned.
-    :param with_barriers: also read the footers of the segments that hold barriers.
+    :param with_barriers: also what only the replica has, and the footers of the segments that hold
+        barriers: all that a restore needs.
     """
     chains: list[Chain] = []
     notes: list[str] = []
-    for chain_id, listed in _list_chains(deployment.vaults, source).items():
+    vaults = deployment.vaults
+    list_chains = vaults.list_either if with_barriers else vaults.list
+    for chain_id, listed in _by_chain(source, list_chains).items():
         try:
             chain = _read_chain(deployment, source, chain_id, listed, coverage)
             if with_barriers:
@@ -117,10 +121,12 @@ def newest_coverage(deployment: Deployment, server: str) -> dict[str, Covered]:
     return {}
 
 
-def _list_chains(vaults: MirroredVault, source: Source) -> dict[str, list[tuple[str, int]]]:
+def _by_chain(
+    source: Source, list_objects: Callable[[str], Iterator[StoredObject]]
+) -> dict[str, list[tuple[str, int]]]:
     prefix = keys.query_log_prefix(source)
     chains: dict[str, list[tuple[str, int]]] = {}
-    for stored in vaults.list(prefix):
+    for stored in list_objects(prefix):
         chain_id, _, rest = stored.key[len(prefix) :].partition("/")
         chains.setdefault(chain_id, []).append((rest, stored.size))
     return chains

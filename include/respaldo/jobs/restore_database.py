@@ -160,7 +160,7 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
             )
         drop_database(admin, planned.temporary_name)
         notes = list(planned.notes)
-        for number, route in enumerate(planned.routes):
+        for route in planned.routes:
             try:
                 manifest = _fetch_backup(deployment, planned, route, scratch)
             except VaultError as error:
@@ -189,7 +189,7 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
             restore_identities(conn, manifest.database.identities_set)
         stage = {
             "stage": "loaded",
-            "route": number,
+            "route": planned.routes.index(route),
             "durations": {"restore": round(time.monotonic() - begun, 3)},
             "notes": notes + list(loaded) + list(deployment.vaults.notes),
         }

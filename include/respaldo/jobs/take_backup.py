@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 from include.respaldo import __version__, failpoints
 from include.respaldo.errors import RespaldoError, SomeFailed, SourceError
 from include.respaldo.jobs.discover import discover
-from include.respaldo.model.units import duration_text, size_text
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source, backup_id
 from include.respaldo.model.batches import Batch, pack
-from include.respaldo.postgres.dump import dump_database, dump_globals, verify_dump
+from include.respaldo.model.units import duration_text, size_text
 from include.respaldo.ports import Vault
+from include.respaldo.postgres.dump import dump_database, dump_globals, verify_dump
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment

@@ -59,16 +59,17 @@ class Chain:
     @property
     def reach(self) -> Lsn:
         """The position up to which everything is known: segments, or coverage beyond them."""
-        return max(self.head, self.covered.lsn) if self._coverage_counts else self.head
+        counted = self._counted
+        return self.head if counted is None else max(self.head, counted.lsn)
 
     @property
-    def _coverage_counts(self) -> bool:
-        """Whether coverage follows from the segments at hand.
+    def _counted(self) -> Covered | None:
+        """The coverage, if it follows from the segments at hand.
 
         Coverage says "all before this position is in the chain". With a segment missing that is
         true of what was written, not of what can be read: then only what the path reaches counts.
         """
-        return self.covered is not None and self.head >= self.covered.head
+        return self.covered if self.covered and self.head >= self.covered.head else None
 
     @property
     def missing(self) -> bool:
@@ -83,8 +84,8 @@ class Chain:
         A target is exact once a later commit is in the log, or coverage reaches it.
         """
         times = [s.last_commit_at - TICK for s in self.path]
-        if self._coverage_counts and self.covered is not None:
-            times.append(self.covered.until)
+        if self._counted is not None:
+            times.append(self._counted.until)
         return max(times, default=None)
 
 

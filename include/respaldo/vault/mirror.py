@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +13,15 @@ from include.respaldo.ports import StoredObject, Vault
 
 T = TypeVar("T")
 
+#: seconds for which a primary that did not answer is not asked again
+ASK_AGAIN_AFTER = 30.0
+
 
 class MirroredVault:
     """Reads verified bytes from whichever region has them.
 
-    Once the primary was unreachable it is not asked again: every question would wait for it.
+    Once the primary was unreachable it is not asked again for half a minute: every question would
+    wait for it.
 
     :ivar notes: sentences for people about what was not read from the primary, each once.
     """
@@ -24,7 +30,15 @@ class MirroredVault:
         self.primary = primary
         self.replica = replica
         self.notes: list[str] = []
-        self._primary_lost: VaultUnreachable | None = None
+        self._lost: VaultUnreachable | None = None
+        self._lost_until = 0.0
+
+    @property
+    def primary_lost(self) -> VaultUnreachable | None:
+        """Why the primary is not asked now; None: it is."""
+        if self._lost is not None and time.monotonic() >= self._lost_until:
+            self._lost = None
+        return self._lost
 
     @property
     def used_replica(self) -> bool:
@@ -61,7 +75,7 @@ class MirroredVault:
         :raises VaultUnreachable: neither answers.
         """
         last = after
-        if self._primary_lost is None:
+        if self.primary_lost is None:
             try:
                 for found in self.primary.list(prefix, after=after):
                     yield found
@@ -72,9 +86,29 @@ class MirroredVault:
                 return
         yield from self._last_resort(lambda: iter(self.replica.list(prefix, after=last)))
 
+    def list_either(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects that at least one region has, in the order of keys, each once.
+
+        A region that does not answer is passed over.
+
+        :raises VaultUnreachable: neither answers.
+        """
+        try:
+            replica = list(self.replica.list(prefix))
+        except VaultUnreachable as e:
+            if self.primary_lost is not None:
+                self._last_resort(lambda: iter(self.replica.list(prefix)))
+            self._note(f"{_name(self.replica)} is unreachable: {e.message}")
+            replica = []
+        last = None
+        for found in heapq.merge(self.list(prefix), replica, key=lambda o: o.key):
+            if found.key != last:
+                yield found
+            last = found.key
+
     def find(self, key: str) -> StoredObject | None:
         """Return the object as the primary has it, or else the replica; None where none has it."""
-        if self._primary_lost is None:
+        if self.primary_lost is None:
             try:
                 found = self.primary.find(key)
             except VaultUnreachable as e:
@@ -85,7 +119,7 @@ class MirroredVault:
         return self._last_resort(lambda: self.replica.find(key))
 
     def _from_either(self, key: str, read: Callable[[Vault], T]) -> T:
-        if self._primary_lost is not None:
+        if self.primary_lost is not None:
             return self._last_resort(lambda: read(self.replica))
         try:
             return read(self.primary)
@@ -112,14 +146,14 @@ class MirroredVault:
             return result
 
     def _lose_primary(self, error: VaultUnreachable) -> None:
-        self._primary_lost = error
+        self._lost, self._lost_until = error, time.monotonic() + ASK_AGAIN_AFTER
         self._note(f"{_name(self.primary)} is unreachable: the replica was used")
 
     def _last_resort(self, read: Callable[[], T]) -> T:
         try:
             return read()
         except VaultUnreachable as e:
-            lost = self._primary_lost
+            lost = self.primary_lost
             if lost is None:
                 raise
             raise VaultUnreachable(
