@@ -66,13 +66,16 @@ install_packages() {
     as_root mkdir -p "$(dirname "$no_cluster")"
     echo "create_main_cluster = false" | as_root tee "$no_cluster" >/dev/null
   fi
-  local done=0
+  local log done=0
+  log=$(mktemp)
   # A stale list of packages is no reason to stop; a failed installation is
-  as_root apt-get update -qq || say "the list of packages could not be renewed; going on with what is known"
+  as_root apt-get update -qq >"$log" 2>&1 ||
+    say "the list of packages could not be renewed; going on with what is known"
   as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$@" >&2 || done=$?
+    apt-get install -y -qq --no-install-recommends "$@" >>"$log" 2>&1 || done=$?
   as_root rm -f "$no_cluster"
-  [ "$done" = 0 ] || die "apt-get could not install $*; see its message above"
+  [ "$done" = 0 ] || { cat "$log" >&2; die "apt-get could not install $*; its words are above"; }
+  rm -f "$log"
 }
 
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
