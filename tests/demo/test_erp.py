@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
+from demo.erp.application import enter
+from demo.erp.orders import choose_order, delete_order, find_order
 from demo.erp.seed import Size
 from demo.erp.tenants import SYSTEM_DATABASE, create_system_database, create_tenant
 from demo.erp.work import WORK
@@ -107,3 +109,12 @@ def test_the_system_database_is_made_once(postgres: PostgresServer) -> None:
         assert postgres.execute("SELECT count(*) FROM users", SYSTEM_DATABASE) == [(40,)]
     finally:
         forget(postgres, SYSTEM_DATABASE)
+
+
+def test_an_order_is_found_until_it_is_deleted(postgres: PostgresServer, tenant: str) -> None:
+    with enter(postgres.connection(), tenant, role=tenant) as session:
+        order = choose_order(session)
+        assert find_order(session, order.number) == order
+        assert order.total == sum(amount for _, _, amount in order.lines)
+        delete_order(session, order.number)
+        assert find_order(session, order.number) is None
