@@ -55,11 +55,10 @@ def find_order(session: Session, number: str) -> Order | None:
             " WHERE o.number = %s ORDER BY l.line",
             (number,),
         ).fetchall()
-    return (
-        Order(*order, tuple((name, quantity, amount) for name, quantity, amount in lines))
-        if order
-        else None
-    )
+    if order is None:
+        return None
+    number, customer, status, total = order
+    return Order(number, customer, status, total, tuple((n, q, a) for n, q, a in lines))
 
 
 def delete_order(session: Session, number: str) -> None:
