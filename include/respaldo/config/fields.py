@@ -35,7 +35,7 @@ _CRON_NAMES: tuple[tuple[str, ...], ...] = (
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
 )
-_CRON_PRESETS = {"@hourly", "@daily", "@midnight", "@weekly", "@monthly"}
+_CRON_PRESETS = {"@hourly", "@daily", "@weekly", "@monthly"}
 
 
 def parse_size(value: Any) -> int:
