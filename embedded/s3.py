@@ -8,14 +8,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Self
+from urllib.parse import quote, urlencode
 
 from embedded.postgres import free_port
 from embedded.process import Process, wait_until
 
-ACCESS_KEY = "respaldo"
-SECRET_KEY = "respaldo-local-secret"  # noqa: S105  the server checks no credentials
 START_LIMIT = 60
 
 
@@ -25,6 +23,8 @@ class S3Server:
     :param port: None takes a free one, and keeps it over restarts.
     :param detached: it outlives the Python that started it; `attach` finds it again.
     """
+
+    health = "/_ministack/health"
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class S3Server:
         self.log = self.folder / "server.log"
 
     @classmethod
-    def attach(cls, folder: Path) -> S3Server:
+    def attach(cls, folder: Path) -> Self:
         """Return the server of a folder where one was started before, running or not."""
         server = cls(folder, detached=True)
         settings = server._settings()
@@ -49,6 +49,14 @@ class S3Server:
             raise FileNotFoundError(f"no server was started in {folder}")
         server.region = settings["region"]
         return server
+
+    @property
+    def access_key(self) -> str:
+        return "respaldo"
+
+    @property
+    def secret_key(self) -> str:
+        return "respaldo-local"  # it checks no credentials
 
     @property
     def endpoint_url(self) -> str:
@@ -62,7 +70,7 @@ class S3Server:
 
     # -- life ---------------------------------------------------------------------------------
 
-    def start(self) -> S3Server:
+    def start(self) -> Self:
         """Start it; returns once it answers. Nothing to do where it runs already."""
         if self.pid is not None:
             return self
@@ -70,7 +78,7 @@ class S3Server:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._settings_file.write_text(json.dumps({"port": self.port, "region": self.region}))
         process = Process.spawn(
-            [sys.executable, "-m", "ministack"],
+            self._command(),
             log=self.log,
             env=self._environment(),
             detached=self.detached,
@@ -80,9 +88,8 @@ class S3Server:
         if not ready or not process.running:
             process.stop()
             raise RuntimeError(f"the S3 server did not start:\n{self.log.read_text()[-2000:]}")
-        for bucket in (self.folder / "objects").glob("*/*"):
-            if bucket.is_dir() and not any(bucket.iterdir()):
-                self.create_bucket(bucket.name)  # it forgets empty ones
+        for bucket in self._forgotten():
+            self.create_bucket(bucket)
         return self
 
     def stop(self) -> None:
@@ -93,7 +100,7 @@ class S3Server:
         """End it as a crash would."""
         self._end(signal.SIGKILL)
 
-    def __enter__(self) -> S3Server:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
@@ -109,8 +116,8 @@ class S3Server:
             "s3",
             endpoint_url=self.endpoint_url,
             region_name=self.region,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
         )
 
     def create_bucket(self, name: str) -> None:
@@ -125,7 +132,8 @@ class S3Server:
     def connection_uri(self) -> str:
         """Return the value of an ``AIRFLOW_CONN_…`` variable."""
         extras = urlencode({"endpoint_url": self.endpoint_url, "region_name": self.region})
-        return f"aws://{ACCESS_KEY}:{SECRET_KEY}@/?{extras}"
+        key, secret = quote(self.access_key, safe=""), quote(self.secret_key, safe="")
+        return f"aws://{key}:{secret}@/?{extras}"
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -144,6 +152,9 @@ class S3Server:
             return {}
         return settings
 
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "ministack"]
+
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "MINISTACK_"))}
         return kept | {
@@ -161,10 +172,15 @@ class S3Server:
             "DOCKER_HOST": f"unix://{self.folder}/no-docker.sock",
         }
 
+    def _forgotten(self) -> list[str]:
+        """Return the empty buckets: ministack does not load them."""
+        found = (self.folder / "objects").glob("*/*")
+        return [path.name for path in found if path.is_dir() and not any(path.iterdir())]
+
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", "/_ministack/health")
+            connection.request("GET", self.health)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
