@@ -81,31 +81,34 @@ def restore_tenant_database():
         """Load the full backup under a temporary name."""
         from include.respaldo.jobs.restore_database import restore
 
+        opened = deployment()
         with telling_failures():
-            return restore(deployment(), take_over(handed))
+            return restore(opened, take_over(opened, handed))
 
     @task
     def replay(handed: dict) -> str:
         """Apply every change up to the moment, and none after it."""
         from include.respaldo.jobs.restore_database import replay
 
+        opened = deployment()
         with telling_failures():
-            return replay(deployment(), take_over(handed))
+            return replay(opened, take_over(opened, handed))
 
     @task(multiple_outputs=False)
     def verify(handed: dict) -> dict:
         """Compare row counts, then give the database its final name."""
         from include.respaldo.jobs.restore_database import verify
 
+        opened = deployment()
         with telling_failures():
-            summary = verify(deployment(), take_over(handed))
+            summary = verify(opened, take_over(opened, handed))
         return {**summary.to_json(), "text": summary.text}
 
     @task
     def summarize(handed: dict, summary: dict) -> str:
         """Say what was reached, as the note of this run."""
         tell(summary["text"], **get_current_context())
-        clear_away(handed)
+        clear_away(deployment(), handed)
         return summary["text"]
 
     @task(trigger_rule="one_failed")
@@ -115,9 +118,10 @@ def restore_tenant_database():
 
         if handed is None:
             raise AirflowSkipException("nothing was begun")
-        planned = take_over(handed)
-        discard(deployment(), planned)
-        clear_away(handed)
+        opened = deployment()
+        planned = take_over(opened, handed)
+        discard(opened, planned)
+        clear_away(opened, handed)
         return f"nothing is left of {planned.request.new_name}"
 
     handed = plan()

@@ -73,12 +73,13 @@ def backup_dag(
 
 
 def _only(choices: Sequence[str]) -> Param:
+    suggested: dict[str, Any] = {"examples": list(choices)} if choices else {}
     return Param(
         [],
         type="array",
         items={"type": "string", "minLength": 1},
         uniqueItems=True,
-        examples=list(choices) or None,
+        **suggested,
         title="Only these tenants / Solo estos clientes",
         description="Names of databases; none means all. / "
         "Nombres de bases de datos; ninguno significa todas.",
@@ -111,18 +112,11 @@ def batch(batch: dict[str, Any]) -> None:
     dump(batch) >> checksum(batch) >> upload(batch) >> copy(batch)
 
 
-_step = task(
-    trigger_rule="all_done",
-    map_index_template="{{ task.op_kwargs['batch']['label'] }}",
-    execution_timeout=timedelta(hours=12),
-    multiple_outputs=False,
-)
+_LABEL = "{{ task.op_kwargs['batch']['label'] }}"
+_LIMIT = timedelta(hours=12)
 
 
-@task(
-    map_index_template="{{ task.op_kwargs['batch']['label'] }}",
-    execution_timeout=timedelta(hours=12),
-)
+@task(map_index_template=_LABEL, execution_timeout=_LIMIT)
 def dump(batch: dict[str, Any]) -> str:
     """Dump each database of the batch into the landing zone."""
     from include.respaldo.jobs import take_backup
@@ -130,7 +124,7 @@ def dump(batch: dict[str, Any]) -> str:
     return _carry_out(take_backup.dump, batch)
 
 
-@_step
+@task(trigger_rule="all_done", map_index_template=_LABEL, execution_timeout=_LIMIT)
 def checksum(batch: dict[str, Any]) -> str:
     """Read what has landed back: is it whole, can it be understood?"""
     from include.respaldo.jobs import take_backup
@@ -138,7 +132,7 @@ def checksum(batch: dict[str, Any]) -> str:
     return _carry_out(take_backup.checksum, batch)
 
 
-@_step
+@task(trigger_rule="all_done", map_index_template=_LABEL, execution_timeout=_LIMIT)
 def upload(batch: dict[str, Any]) -> str:
     """Store what is verified in the vault of the primary region, and seal it."""
     from include.respaldo.jobs import take_backup
@@ -146,7 +140,7 @@ def upload(batch: dict[str, Any]) -> str:
     return _carry_out(take_backup.upload, batch)
 
 
-@_step
+@task(trigger_rule="all_done", map_index_template=_LABEL, execution_timeout=_LIMIT)
 def copy(batch: dict[str, Any]) -> str:
     """Copy what is sealed to the vault of the replica region, and clear the landing zone."""
     from include.respaldo.jobs import take_backup

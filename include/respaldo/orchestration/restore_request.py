@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from airflow.sdk import Param
 
@@ -30,7 +28,7 @@ def restore_params(config: Config, choices: Sequence[str]) -> dict[str, Param]:
     :param choices: the tenants; none (no backup has run yet) makes the field free text.
     """
     zone = config.time_zone
-    tenant = {"enum": list(choices)} if choices else {"minLength": 1}
+    tenant: dict[str, Any] = {"enum": list(choices)} if choices else {"minLength": 1}
     return {
         "tenant": Param(
             type="string",
@@ -104,7 +102,7 @@ def request_from(deployment: Deployment, params: Mapping[str, Any]) -> RestoreRe
     )
 
 
-def _moment(text: Any) -> Any:
+def _moment(text: Any) -> datetime:
     try:
         return parse_iso(str(text))
     except ValueError:
@@ -119,15 +117,14 @@ def hand_over(deployment: Deployment, plan: RestorePlan, run_id: str) -> dict[st
 
     A plan can name thousands of segments: too much for an XCom.
     """
-    folder = deployment.config.landing_folder / "restores"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = folder / f"{sha256(run_id.encode()).hexdigest()[:32]}.json"
+    name = f"{sha256(run_id.encode()).hexdigest()[:32]}.json"
+    file = deployment.landing_zone.path("restores", name)
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(plan.to_json()), "utf-8")
     partial.replace(file)
     request, route = plan.request, plan.routes[0]
     return {
-        "plan": file.as_uri(),
+        "plan": deployment.landing_zone.uri_of(file),
         "source": str(request.source),
         "target": str(request.target),
         "new_name": request.new_name,
@@ -138,14 +135,14 @@ def hand_over(deployment: Deployment, plan: RestorePlan, run_id: str) -> dict[st
     }
 
 
-def take_over(handed: Mapping[str, Any]) -> RestorePlan:
+def take_over(deployment: Deployment, handed: Mapping[str, Any]) -> RestorePlan:
     """Return the plan that `hand_over` put into the landing zone.
 
     :raises ConfigurationError: this worker does not see it.
     """
     from include.respaldo.jobs.plan_restore import RestorePlan
 
-    file = _path(handed)
+    file = deployment.landing_zone.path_of(handed["plan"])
     try:
         return RestorePlan.from_json(json.loads(file.read_text("utf-8")))
     except FileNotFoundError:
@@ -155,10 +152,6 @@ def take_over(handed: Mapping[str, Any]) -> RestorePlan:
         ) from None
 
 
-def clear_away(handed: Mapping[str, Any]) -> None:
+def clear_away(deployment: Deployment, handed: Mapping[str, Any]) -> None:
     """Remove the plan; nothing to do where that was done."""
-    _path(handed).unlink(missing_ok=True)
-
-
-def _path(handed: Mapping[str, Any]) -> Path:
-    return Path(url2pathname(urlsplit(str(handed["plan"])).path))
+    deployment.landing_zone.path_of(handed["plan"]).unlink(missing_ok=True)

@@ -56,7 +56,8 @@ def shorten(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     ending = "\n… the rest is in the task's log"
-    return text[: LONGEST - len(ending)].rpartition("\n")[0] + ending
+    kept = text[: LONGEST - len(ending)]
+    return (kept.rpartition("\n")[0] or kept) + ending
 
 
 def _set_note(connection: Connection, dag_id: str, run_id: str, note: str) -> None:
