@@ -29,8 +29,10 @@ _EXTRA = {
 
 CONNECT_TIMEOUT = 10
 
+#: names resolve in pg_catalog only: nothing that a tenant has created can stand in for ours; and
 #: the text form of values must not depend on what an owner has set for a role or a database
-CANONICAL_SETTINGS: dict[str, str] = {
+SETTINGS: dict[str, str] = {
+    "search_path": "pg_catalog",
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",
@@ -64,10 +66,6 @@ def parameters(
 
     :param database: None takes the connection's own (its schema), else ``postgres``.
     """
-    settings = dict(CANONICAL_SETTINGS)
-    if not replication:
-        # names resolve in pg_catalog only: nothing a tenant has created can stand in for ours
-        settings["search_path"] = "pg_catalog"
     found: dict[str, Any] = {
         "host": connection.host or "localhost",
         "port": connection.port or 5432,
@@ -81,7 +79,7 @@ def parameters(
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        "options": _options(settings),
+        "options": _options(SETTINGS),
     }
     if replication:
         found["replication"] = "database"

@@ -1,0 +1,1 @@
+CREATE PUBLICATION respaldo FOR ALL TABLES WITH (publish = 'insert, update, delete, truncate')
