@@ -13,8 +13,8 @@ from include.respaldo.jobs.discover import discover_server
 from include.respaldo.jobs.read_catalog import DATABASES
 from include.respaldo.model.units import size_text
 from include.respaldo.ports import Vault
-from include.respaldo.postgres.capture import examine
 from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.preparation import examine
 from include.respaldo.postgres.programs import tool
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from include.respaldo.model.moments import moment_key
 from include.respaldo.model.segment import Coverage, Covered
 from include.respaldo.postgres.introspect import database_activity
 from include.respaldo.postgres.slot import list_slots, slot_name
-from include.respaldo.postgres.watch import clock_and_position, wait_until_ended
+from include.respaldo.postgres.watch import flush, look, wait_until_ended
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -92,7 +92,6 @@ class ServerDrain:
         self._coverage: dict[str, Covered] = {}
         self._coverage_due = 0.0
         self._rediscover_due = 0.0
-        self._started_at = Lsn(0)
         self._position = Lsn(0)
         self._lagging = False
         self._slot_warnings: dict[str, str] = {}
@@ -109,9 +108,7 @@ class ServerDrain:
     def open(self) -> None:
         """Start the workers."""
         self._coverage = newest_coverage(self._deployment, self._server.name)
-        at, self._started_at = clock_and_position(self._conn)
-        self._marks.sample(at, self._started_at)
-        self._position = self._started_at
+        self._look()
         self._rediscover()
         self._activity = database_activity(self._conn)
         self._coverage_due = time.monotonic() + self._settings.coverage_interval.total_seconds()
@@ -124,8 +121,7 @@ class ServerDrain:
 
     def tick(self) -> None:
         """Watch the server; call it about once a second."""
-        at, self._position = clock_and_position(self._conn)
-        self._marks.sample(at, self._position)
+        self._look()
         self._wake_active()
         now = time.monotonic()
         if now >= self._rediscover_due:
@@ -157,9 +153,17 @@ class ServerDrain:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        at, position = clock_and_position(self._conn)
-        self._marks.sample(at, position)
+        self._look()
         self.record_coverage()
+
+    def _look(self) -> None:
+        """Take the time of where the log ends; make sure that visits can get there."""
+        moment = look(self._conn)
+        if moment.flushed < moment.inserted and moment.flushed == self._position:
+            flush(self._conn)
+            moment = look(self._conn)
+        self._position = moment.flushed
+        self._marks.sample(moment.at, moment.inserted)
 
     def record_coverage(self) -> None:
         """Write one record for the server of how far each log is durable, in both regions."""

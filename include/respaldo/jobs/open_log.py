@@ -18,9 +18,10 @@ from include.respaldo.model.catalog import Chain, is_anchored
 from include.respaldo.model.continuity import BeginAnew, GoOn, SlotFacts, continuity
 from include.respaldo.model.moments import moment_key
 from include.respaldo.model.segment import ChainEnd, ChainStart, Covered, DatabaseState
-from include.respaldo.postgres.capture import Preparation, examine, prepare
+from include.respaldo.postgres.capture import prepare
 from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.introspect import read_identity, read_state
+from include.respaldo.postgres.preparation import Preparation, examine
 from include.respaldo.postgres.slot import drop_slot, list_slots, slot_name
 from include.respaldo.querylog.segment import read_footer
 

@@ -12,6 +12,7 @@ from include.respaldo.jobs.read_catalog import DATABASES
 from include.respaldo.model.backup import Source
 from include.respaldo.postgres import capture
 from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.preparation import examine
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -35,7 +36,7 @@ def examine_databases(
     for source in sources or _all(deployment):
         try:
             with connect(deployment.connection_of(source.server), source.name) as conn:
-                found = capture.examine(conn)
+                found = examine(conn)
         except RespaldoError as error:
             results.append(PreparationResult(source, "not examined", problems=(str(error),)))
             continue
@@ -55,7 +56,7 @@ def prepare_databases(
     for source in sources or _all(deployment):
         try:
             with connect(deployment.connection_of(source.server), source.name) as conn:
-                found = capture.examine(conn)
+                found = examine(conn)
                 changes = tuple(step.what for step in found.steps if not step.done)
                 capture.prepare(
                     conn,

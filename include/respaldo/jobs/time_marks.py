@@ -13,8 +13,6 @@ from include.respaldo.model.lsn import Lsn
 COMMIT_LAG = timedelta(seconds=1)
 
 _KEPT = 20_000
-_PAGE = 8192
-_PAGE_HEADERS = (24, 40)
 
 
 class TimeMarks:
@@ -28,7 +26,6 @@ class TimeMarks:
 
     def sample(self, at: datetime, position: Lsn) -> None:
         """Note that the log ended at `position` when the server's clock showed `at`."""
-        position = before_page_header(position)
         with self._lock:
             settled = [t for t in self._pending if at - t >= COMMIT_LAG]
             if settled and (not self._times or settled[-1] > self._times[-1]):
@@ -45,13 +42,3 @@ class TimeMarks:
         with self._lock:
             index = bisect_right(self._positions, position)
             return self._times[index - 1] if index else None
-
-
-def before_page_header(position: Lsn) -> Lsn:
-    """Return the end of the page before, if `position` is just behind a page's header.
-
-    An insert position at the start of a page counts the header that is yet to be written there; the
-    walsender's position does not (PostgreSQL source, xlog.c: XLogBytePosToRecPtr).
-    """
-    offset = position % _PAGE
-    return Lsn(position - offset) if offset in _PAGE_HEADERS else position

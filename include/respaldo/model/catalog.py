@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 from include.respaldo.model.backup import Manifest, Source
 from include.respaldo.model.lsn import Lsn
@@ -211,9 +212,7 @@ def recovery_window(catalog: DatabaseCatalog) -> RecoveryWindow:
             )
         ]
     merged = _merge(sorted(found, key=lambda i: (i.start, i.end)))
-    gaps = tuple(
-        Gap(a.end, b.start, a.ends_because) for a, b in zip(merged, merged[1:], strict=False)
-    )
+    gaps = tuple(Gap(a.end, b.start, a.ends_because) for a, b in pairwise(merged))
     return RecoveryWindow(tuple(merged), gaps)
 
 

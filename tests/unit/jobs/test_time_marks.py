@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from include.respaldo.jobs.time_marks import TimeMarks, before_page_header
+from include.respaldo.jobs.time_marks import TimeMarks
 from include.respaldo.model.lsn import Lsn
+from include.respaldo.postgres.watch import before_page_header
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
