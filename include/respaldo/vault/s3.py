@@ -15,6 +15,7 @@ from include.respaldo.errors import (
     KeyNotFound,
     KeyTaken,
     RespaldoError,
+    VaultError,
     VaultUnreachable,
 )
 from include.respaldo.ports import StoredObject, Vault
@@ -228,8 +229,11 @@ class S3Vault:
             with self.answers("read", key):
                 head = dict(self.client.head_object(**self._at(key), **more))
         except KeyNotFound:
-            self._see_bucket()
+            self._explain()
             return None
+        except VaultError:
+            self._explain()
+            raise
         head["Metadata"] = {k.lower(): v for k, v in head.get("Metadata", {}).items()}
         return head
 
@@ -252,13 +256,12 @@ class S3Vault:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.path(key)}
 
-    def _see_bucket(self) -> None:
-        """Tell a missing key from a missing bucket: HEAD answers 404 to both."""
-        if self._bucket_seen:
-            return
-        with self.answers("list"):
-            self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
-        self._bucket_seen = True
+    def _explain(self) -> None:
+        """Raise what is wrong with the bucket or the credentials, which HEAD does not tell."""
+        if not self._bucket_seen:
+            with self.answers("list"):
+                self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+            self._bucket_seen = True
 
     def _put_small(self, key: str, data: bytes, sha256: str) -> None:
         wanted = {
