@@ -1,0 +1,224 @@
+"""A log reduced and carried out gives what its changes give one by one, at every target."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from include.respaldo.model.lsn import Lsn
+from include.respaldo.model.segment import RelationDefinition
+from include.respaldo.model.snapshot import Snapshot
+from include.respaldo.model.target import Target, TargetLsn, TargetTime
+from include.respaldo.querylog.pgoutput import UNCHANGED, Unchanged
+from include.respaldo.querylog.reduction import reduce_log
+from tests.unit.querylog import wire
+from tests.unit.querylog.logs import at, segment, table, transaction
+from tests.unit.querylog.replaying import Tables, Values
+
+ORDERS = table(10, "orders", "note id image", key="id")
+LINES = table(11, "li\"n'es", "order number text", key="order number", identity="i")
+AUDIT = table(12, "audit", "who what", identity="f")
+RELATIONS = (ORDERS, LINES, AUDIT)
+TEXTS = [None, "", "a", 'q"u,o\n\\.\r\n', "ñ\U0001f40d", "NULL", "\\N", " "]
+
+
+@dataclass(frozen=True)
+class Transaction:
+    xid: int
+    #: seconds; may step back
+    at: float
+    #: each: the messages as sent, and the tables after it
+    payloads: tuple[bytes, ...]
+    after: Tables
+
+
+def encoded(row: Values) -> list[bytes | None]:
+    return [None if v is None else v.encode() for v in row]
+
+
+class World:
+    """Tables that change at random, and the messages that say so."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.tables = Tables()
+        self.tables.keyed = {ORDERS.oid: {}, LINES.oid: {}}
+        self.tables.rows = {AUDIT.oid: Counter()}
+
+    def text(self) -> str | None:
+        return self.draw(st.sampled_from(TEXTS))
+
+    def change(self) -> bytes:
+        relation = self.draw(st.sampled_from(RELATIONS))
+        if self.draw(st.integers(0, 14)) == 0:
+            oids = self.draw(st.lists(st.sampled_from(RELATIONS), min_size=1, unique=True))
+            for r in oids:
+                self.tables.keyed.get(r.oid, {}).clear()
+                self.tables.rows.get(r.oid, Counter()).clear()
+            return wire.truncate([r.oid for r in oids])
+        if relation is AUDIT:
+            return self._change_rows()
+        return self._change_keyed(relation)
+
+    def _new_key(self, relation: RelationDefinition) -> dict[int, str]:
+        keys = st.sampled_from(["1", "2", "", '"', "3"])
+        return {p: self.draw(keys) for p in relation.key_positions}
+
+    def _change_keyed(self, relation: RelationDefinition) -> bytes:
+        rows = self.tables.keyed[relation.oid]
+        key_of = self._new_key(relation)
+        key = tuple(key_of.values())
+        if key not in rows:
+            if rows and self.draw(st.booleans()):
+                return self._update(relation, self.draw(st.sampled_from(sorted(rows))), key_of)
+            row = tuple(key_of.get(p, self.text()) for p in range(3))
+            rows[key] = row
+            return wire.insert(relation.oid, encoded(row))
+        if self.draw(st.booleans()):
+            return self._update(relation, key, key_of)
+        old = tuple(key_of.get(p) for p in range(3))
+        del rows[key]
+        return wire.delete(relation.oid, key=encoded(old))
+
+    def _update(self, relation: RelationDefinition, key: Values, key_of: dict[int, str]) -> bytes:
+        """Change the row at `key` and give it the key `key_of`, which is free or its own."""
+        rows = self.tables.keyed[relation.oid]
+        before = rows.pop(key)
+        new = tuple(key_of.get(p, self.text()) for p in range(3))
+        sent: list[bytes | Unchanged | None] = list(encoded(new))
+        after = list(new)
+        moved = key != tuple(key_of.values())
+        old_sent = moved or self.draw(st.integers(0, 3)) == 0  # a key that is TOASTed is sent
+        for p in range(3):
+            same = old_sent and p in key_of and before[p] == new[p]
+            if (p not in key_of or same) and self.draw(st.integers(0, 2)) == 0:
+                if before[p] is None:
+                    continue
+                sent[p] = UNCHANGED
+                after[p] = before[p]
+        rows[tuple(key_of.values())] = tuple(after)
+        old = tuple(before[p] if p in key_of else None for p in range(3))
+        return wire.update(relation.oid, sent, key=encoded(old) if old_sent else None)
+
+    def _change_rows(self) -> bytes:
+        rows = self.tables.rows[AUDIT.oid]
+        if not rows or self.draw(st.booleans()):
+            row = (self.text(), self.text())
+            rows[row] += 1
+            return wire.insert(AUDIT.oid, encoded(row))
+        old = self.draw(st.sampled_from(sorted(rows, key=repr)))
+        rows[old] -= 1
+        if not rows[old]:
+            del rows[old]
+        if self.draw(st.booleans()):
+            return wire.delete(AUDIT.oid, old=encoded(old))
+        new = [self.text(), self.text()]
+        sent: list[bytes | Unchanged | None] = list(encoded(tuple(new)))
+        for p in range(2):
+            if old[p] is not None and self.draw(st.integers(0, 2)) == 0:
+                sent[p], new[p] = UNCHANGED, old[p]
+        rows[tuple(new)] += 1
+        return wire.update(AUDIT.oid, sent, old=encoded(old))
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[Tables, int, list[Transaction]]:
+    """Return the tables at the full backup, how many transactions it sees, and all of them."""
+    world = World(draw)
+    base = deepcopy(world.tables)
+    seen = draw(st.integers(0, 3))
+    found = []
+    when = 0.0
+    for number in range(seen + draw(st.integers(1, 8))):
+        payloads = tuple(world.change() for _ in range(draw(st.integers(1, 5))))
+        when += draw(st.sampled_from([1.0, 1.0, 0.0, -2.0, 0.000001]))
+        after = deepcopy(world.tables)
+        found.append(Transaction(100 + number, when, payloads, after))
+        if number < seen:
+            base = after
+    return base, seen, found
+
+
+def expected_number(transactions: list[Transaction], target: Target) -> int:
+    """Return how many transactions come before the first one past the target."""
+    for number, t in enumerate(transactions):
+        past = (
+            at(t.at) > target.at
+            if isinstance(target, TargetTime)
+            else 1000 + number * 10 > target.lsn
+        )
+        if past:
+            return number
+    return len(transactions)
+
+
+def write_segments(data: Any, transactions: list[Transaction], folder: Path) -> list[Path]:
+    """Cut the log into files at random; some overlap, as after a crash."""
+    paths = []
+    begin = 0
+    while begin < len(transactions):
+        end = data.draw(st.integers(begin + 1, len(transactions)), label="segment ends")
+        path = folder / f"{len(paths)} 'od[d]*.parquet"
+        messages = [
+            transaction(1000 + n * 10, at(t.at), t.xid % 2**32, *t.payloads)
+            for n, t in enumerate(transactions[begin:end], begin)
+        ]
+        segment(path, 1000 + begin * 10, 1000 + end * 10, messages, RELATIONS)
+        paths.append(path)
+        if end == len(transactions):
+            break
+        begin = data.draw(st.integers(max(begin, end - 2), end), label="next begins")
+        if begin == 0 and end == 0:
+            break
+    return data.draw(st.permutations(paths))
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(logs(), st.data())
+def test_the_reduced_log_gives_what_its_changes_give_one_by_one(
+    log: tuple[Tables, int, list[Transaction]], data: st.DataObject
+) -> None:
+    base, seen, transactions = log
+    targets: list[Target] = []
+    for number, t in enumerate(transactions):
+        targets += [TargetTime(at(t.at)), TargetTime(at(t.at) - timedelta(microseconds=1))]
+        targets += [TargetLsn(Lsn(1000 + number * 10))]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_segments(data, transactions, Path(folder))
+        for target in data.draw(
+            st.lists(st.sampled_from(targets), min_size=2, max_size=3, unique=True)
+        ):
+            stop = expected_number(transactions, target)
+            with tempfile.TemporaryDirectory() as scratch:
+                replayed, tables = reduce_log(
+                    paths,
+                    snapshot=Snapshot(100 + seen, 100 + seen),
+                    target=target,
+                    scratch=Path(scratch),
+                )
+                found = deepcopy(base)
+                found.apply(tables)
+            expected = transactions[stop - 1].after if stop > seen else base
+            assert found.keyed == expected.keyed
+            assert found.rows == expected.rows
+            replays = transactions[seen:stop]
+            assert replayed.transactions == len(replays)
+            assert (replayed.last.xid if replayed.last else None) == (
+                replays[-1].xid if replays else None
+            )
+            assert (replayed.next.xid if replayed.next else None) == (
+                transactions[stop].xid if stop < len(transactions) else None
+            )
