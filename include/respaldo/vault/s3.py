@@ -22,7 +22,7 @@ from include.respaldo.ports import StoredObject, Vault
 from include.respaldo.vault.digests import check_digest, receive
 from include.respaldo.vault.s3_client import bucket_and_prefix, connect, same_service
 from include.respaldo.vault.s3_copy import copy_on_server
-from include.respaldo.vault.s3_errors import Answers
+from include.respaldo.vault.s3_errors import Answers, Reader
 from include.respaldo.vault.s3_upload import SMALL, digest_header, upload_parts
 
 SHA256 = "sha256"
@@ -111,6 +111,7 @@ class S3Vault:
                     UploadId=upload,
                     PartNumber=number,
                     Body=data,
+                    ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=digest,
                 )
             return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": digest}
@@ -205,7 +206,7 @@ class S3Vault:
         with self.answers("read", key):
             body = self.client.get_object(**self._at(key))["Body"]
         try:
-            yield cast("BinaryIO", _Reader(body, self.answers("read", key)))
+            yield cast("BinaryIO", Reader(body, self.answers("read", key)))
         finally:
             body.close()
 
@@ -267,6 +268,7 @@ class S3Vault:
         wanted = {
             **self._at(key),
             "Body": data,
+            "ChecksumAlgorithm": "SHA256",  # some services check only what is named as well
             "ChecksumSHA256": digest_header(data),
             "Metadata": {SHA256: sha256},
             "IfNoneMatch": "*",
@@ -335,16 +337,3 @@ class S3Vault:
                 self.client.abort_multipart_upload(**self._at(key), UploadId=upload)
             except self.client.exceptions.NoSuchUpload:
                 return
-
-
-class _Reader:
-    """A response's bytes; its errors are ours."""
-
-    def __init__(self, body: Any, answers: Answers) -> None:
-        self._body = body
-        self._answers = answers
-
-    def read(self, size: int = -1, /) -> bytes:
-        with self._answers:
-            data: bytes = self._body.read(None if size < 0 else size)
-            return data

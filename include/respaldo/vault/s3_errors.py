@@ -125,3 +125,16 @@ class Answers:
         if hint is None and status == 403:
             hint = f"allow {PERMISSIONS[self._action]} to the vault's credentials"
         return VaultError(said, hint=hint or "see the service's documentation of this code")
+
+
+class Reader:
+    """A response's bytes; its errors are ours."""
+
+    def __init__(self, body: Any, answers: Answers) -> None:
+        self._body = body
+        self._answers = answers
+
+    def read(self, size: int = -1, /) -> bytes:
+        with self._answers:
+            data: bytes = self._body.read(None if size < 0 else size)
+            return data
