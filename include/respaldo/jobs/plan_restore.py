@@ -17,6 +17,7 @@ from include.respaldo.model.catalog import RecoveryWindow, recovery_window
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.moments import iso, parse_iso
 from include.respaldo.model.restore_plan import Refusal, Route, plan_routes
+from include.respaldo.model.sealed import canonical
 from include.respaldo.model.segment import Segment
 from include.respaldo.model.target import Target, TargetLsn, TargetTime
 from include.respaldo.model.units import size_text
@@ -74,6 +75,11 @@ class RestorePlan:
         """The database's name until it is verified; made from the final one: a retry finds it."""
         place = f"{self.request.to_server}/{self.request.new_name}"
         return TEMPORARY_PREFIX + sha256(place.encode()).hexdigest()[:16]
+
+    @property
+    def digest(self) -> str:
+        """Tells this plan from any other."""
+        return sha256(canonical(self.to_json())).hexdigest()[:16]
 
     @property
     def text(self) -> str:

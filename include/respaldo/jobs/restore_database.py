@@ -8,119 +8,57 @@ step tells the next is kept in the temporary database's comment, so any worker c
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.respaldo.errors import Busy, LogDiverged, RestoreFailed, RestoreRefused, VaultError
+from include.respaldo.jobs.fetch_restore import (
+    fetch_backup,
+    fetch_segments,
+    fetch_sequences,
+    read_manifest,
+)
 from include.respaldo.jobs.plan_restore import (
-    PlannedRoute,
     RestorePlan,
     RestoreRequest,
-    moment_text,
     plan,
     target_text,
 )
-from include.respaldo.jobs.read_catalog import fetch_segment
-from include.respaldo.model import keys
-from include.respaldo.model.backup import Manifest
-from include.respaldo.model.moments import iso, parse_iso
-from include.respaldo.model.segment import Segment
-from include.respaldo.model.units import duration_text, size_text
+from include.respaldo.jobs.restore_stage import (
+    begin_stage,
+    belongs_to,
+    exclusively,
+    read_stage,
+    set_stage,
+)
+from include.respaldo.jobs.restore_summary import RestoreSummary, how_to_connect
+from include.respaldo.model.moments import iso
+from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch, TableReplay
+from include.respaldo.model.units import size_text
 from include.respaldo.postgres.apply import apply_replay
 from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.counts import count_rows
-from include.respaldo.postgres.load import (
+from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.load import load_dump
+from include.respaldo.postgres.new_database import (
     create_database,
-    database_comment,
     database_exists,
     drop_database,
-    load_dump,
     rename_database,
     restore_identities,
     set_comment,
     set_properties,
 )
-from include.respaldo.postgres.locks import try_lock
 from include.respaldo.postgres.sequences import set_sequences
 from include.respaldo.querylog.reduction import reduce_log
-from include.respaldo.querylog.segment import read_footer
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
-
-#: fetches from a vault at the same time
-_FETCHERS = 4
-
-
-@dataclass(frozen=True)
-class RestoreSummary:
-    """What was reached, for people and scripts."""
-
-    request: RestoreRequest
-    time_zone: str
-    #: step -> seconds
-    durations: dict[str, float]
-    #: transactions and row changes replayed on top of the full backup
-    transactions: int
-    changes: int
-    backup_id: str
-    #: bytes of the new database
-    size: int
-    #: last transaction applied: {"lsn", "at", "xid"}, or None: the full backup was enough
-    last: dict[str, Any] | None
-    connect: str
-    notes: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """For people, in Markdown."""
-        request = self.request
-        reached = "the state of the full backup: nothing was committed between it and the target"
-        if self.last is not None:
-            at = moment_text(parse_iso(self.last["at"]), self.time_zone)
-            reached = (
-                f"transaction {self.last['xid']}, committed {at} at position {self.last['lsn']}"
-            )
-        lines = [
-            f"**{request.source} was restored to {target_text(request.target, self.time_zone)}**",
-            "",
-            f"- new database: `{request.new_name}` on server {request.to_server}, "
-            f"{size_text(self.size)}; the live database was not touched",
-            f"- last transaction in it: {reached}",
-            f"- full backup {self.backup_id} plus {self.changes:,} changes of "
-            f"{self.transactions:,} transactions",
-            f"- took {duration_text(sum(self.durations.values()))} ("
-            + ", ".join(f"{step} {duration_text(s)}" for step, s in self.durations.items())
-            + ")",
-            f"- connect: `{self.connect}`",
-        ]
-        if request.reason:
-            lines.append(f"- reason: {request.reason}")
-        return "\n".join(lines + [f"- note: {note}" for note in self.notes])
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "source": str(self.request.source),
-            "target": str(self.request.target),
-            "database": self.request.new_name,
-            "server": self.request.to_server,
-            "durations": self.durations,
-            "transactions": self.transactions,
-            "changes": self.changes,
-            "backup_id": self.backup_id,
-            "size": self.size,
-            "last": self.last,
-            "connect": self.connect,
-            "notes": list(self.notes),
-        }
 
 
 def restore_database(deployment: Deployment, request: RestoreRequest) -> RestoreSummary:
@@ -135,6 +73,8 @@ def restore_database(deployment: Deployment, request: RestoreRequest) -> Restore
         restore(deployment, planned)
         replay(deployment, planned)
         return verify(deployment, planned)
+    except Busy:
+        raise  # what stands there is somebody else's
     except BaseException:
         discard(deployment, planned)
         raise
@@ -152,7 +92,7 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
     request = planned.request
     connection = deployment.connection_of(request.to_server)
     begun = time.monotonic()
-    with _exclusively(deployment, planned) as admin, _scratch(deployment, "restore") as scratch:
+    with exclusively(deployment, planned) as admin, _scratch(deployment, "restore") as scratch:
         if database_exists(admin, request.new_name):
             raise RestoreRefused(
                 f"server {request.to_server} has a database {request.new_name!r} already",
@@ -162,7 +102,7 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
         notes = list(planned.notes)
         for route in planned.routes:
             try:
-                manifest = _fetch_backup(deployment, planned, route, scratch)
+                manifest = fetch_backup(deployment, planned, route, scratch)
             except VaultError as error:
                 notes.append(f"full backup {route.backup_id} was passed over: {error.message}")
                 continue
@@ -175,7 +115,7 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
         assert manifest.database is not None
         deployment.progress.step(f"loading the full backup {manifest.backup_id}")
         notes += create_database(
-            admin, planned.temporary_name, manifest.database, "respaldo: restoring"
+            admin, planned.temporary_name, manifest.database, begin_stage(planned)
         )
         loaded = load_dump(
             connection,
@@ -193,7 +133,7 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
             "durations": {"restore": round(time.monotonic() - begun, 3)},
             "notes": notes + list(loaded) + list(deployment.vaults.notes),
         }
-        _set_stage(admin, planned, stage)
+        set_stage(admin, planned, stage)
     return f"full backup {manifest.backup_id}, {size_text(manifest.stored_size)}"
 
 
@@ -204,16 +144,16 @@ def replay(deployment: Deployment, planned: RestorePlan) -> str:
     """
     connection = deployment.connection_of(planned.request.to_server)
     begun = time.monotonic()
-    with _exclusively(deployment, planned) as admin, _scratch(deployment, "replay") as scratch:
-        stage = _stage(admin, planned)
+    with exclusively(deployment, planned) as admin, _scratch(deployment, "replay") as scratch:
+        stage = read_stage(admin, planned)
         if stage["stage"] == "replayed":
             return "already replayed"
         route = planned.routes[stage["route"]]
-        manifest = _read_manifest(deployment, planned, route)
+        manifest = read_manifest(deployment, planned, route)
         assert manifest.anchor is not None
         deployment.progress.step(f"fetching {len(route.segments)} segments of the query log")
-        segments = _fetch_segments(deployment, planned, route, scratch)
-        sequences = manifest_sequences(deployment, planned, route, scratch)
+        segments = fetch_segments(deployment, planned, route, scratch)
+        sequences = fetch_sequences(deployment, planned, route, scratch)
         reduced, tables = reduce_log(
             segments,
             snapshot=manifest.anchor.snapshot,
@@ -225,7 +165,8 @@ def replay(deployment: Deployment, planned: RestorePlan) -> str:
             f"replaying {reduced.changes:,} changes of {reduced.transactions:,} transactions"
         )
         with connect(connection, planned.temporary_name, autocommit=False) as conn:
-            applied = apply_replay(conn, tables, deployment.progress)
+            expected: dict[tuple[str, str], int] = {}
+            apply_replay(conn, _expecting(conn, tables, expected), deployment.progress)
             set_sequences(conn, sequences)
             stage |= {
                 "stage": "replayed",
@@ -244,10 +185,10 @@ def replay(deployment: Deployment, planned: RestorePlan) -> str:
                     if reduced.last
                     else None
                 ),
-                "rows": [[schema, table, n] for (schema, table), n in applied.rows.items()],
+                "rows": [[schema, table, n] for (schema, table), n in expected.items()],
                 "notes": stage["notes"] + list(deployment.vaults.notes),
             }
-            _set_stage(conn, planned, stage)
+            set_stage(conn, planned, stage)
             conn.commit()
     return f"{reduced.changes:,} changes of {reduced.transactions:,} transactions"
 
@@ -261,14 +202,14 @@ def verify(deployment: Deployment, planned: RestorePlan) -> RestoreSummary:
     request = planned.request
     connection = deployment.connection_of(request.to_server)
     begun = time.monotonic()
-    with _exclusively(deployment, planned) as admin:
-        stage = _stage(admin, planned)
+    with exclusively(deployment, planned) as admin:
+        stage = read_stage(admin, planned)
         if stage["stage"] != "replayed":
             raise RestoreFailed(
                 "the query log was not replayed yet", hint="run the restore from its beginning"
             )
         route = planned.routes[stage["route"]]
-        manifest = _read_manifest(deployment, planned, route)
+        manifest = read_manifest(deployment, planned, route)
         assert manifest.database is not None
         expected = {(schema, table): n for schema, table, n in stage["rows"]}
         with connect(connection, planned.temporary_name) as conn:
@@ -304,35 +245,19 @@ def verify(deployment: Deployment, planned: RestorePlan) -> RestoreSummary:
         backup_id=route.backup_id,
         size=size,
         last=stage["last"],
-        connect=_how_to_connect(connection.host, connection.port, request.new_name),
+        connect=how_to_connect(connection, request.new_name),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
 def discard(deployment: Deployment, planned: RestorePlan) -> None:
-    """Remove the temporary database, if there is one; the final name is never touched."""
-    server = deployment.server(planned.request.to_server)
-    with connect(deployment.connection_of(server.name), server.database) as admin:
-        drop_database(admin, planned.temporary_name)
+    """Remove the temporary database, if it is this plan's; the final name is never touched.
 
-
-def _how_to_connect(host: str | None, port: int | None, database: str) -> str:
-    import shlex
-
-    return f"psql -h {host or 'localhost'} -p {port or 5432} -d {shlex.quote(database)}"
-
-
-@contextmanager
-def _exclusively(deployment: Deployment, planned: RestorePlan) -> Iterator[Any]:
-    """Yield an administrative session that alone works on this restore."""
-    server = deployment.server(planned.request.to_server)
-    with connect(deployment.connection_of(server.name), server.database) as admin:
-        if not try_lock(admin, f"respaldo restore {planned.temporary_name}"):
-            raise Busy(
-                f"{planned.request.new_name!r} is being restored by somebody else now",
-                hint="wait for that restore, or choose another name",
-            )
-        yield admin
+    :raises Busy: the restore is still being worked on.
+    """
+    with exclusively(deployment, planned) as admin:
+        if belongs_to(admin, planned):
+            drop_database(admin, planned.temporary_name)
 
 
 @contextmanager
@@ -344,76 +269,26 @@ def _scratch(deployment: Deployment, purpose: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read_manifest(deployment: Deployment, planned: RestorePlan, route: PlannedRoute) -> Manifest:
-    key = keys.manifest_key(planned.request.source, route.backup_id)
-    return deployment.vaults.read_verified(key, Manifest.from_bytes)
+def _expecting(
+    conn: Session, tables: Iterator[TableReplay], expected: dict[tuple[str, str], int]
+) -> Iterator[TableReplay]:
+    """Pass the tables on; note how many rows each has to have once its changes are applied."""
+    for table in tables:
+        name = (table.relation.schema, table.relation.name)
+        before = 0 if table.truncate else count_rows(conn, [name])[name]
+        expected[name] = before + sum(_net(stretch) for stretch in table.stretches)
+        yield table
 
 
-def _fetch_backup(
-    deployment: Deployment, planned: RestorePlan, route: PlannedRoute, scratch: Path
-) -> Manifest:
-    manifest = _read_manifest(deployment, planned, route)
-    deployment.progress.step(
-        f"fetching the full backup {route.backup_id} ({size_text(manifest.stored_size)})"
-    )
-    prefix = keys.backup_prefix(planned.request.source, route.backup_id)
-    for file in manifest.files:
-        deployment.vaults.download(prefix + file.name, scratch / file.name, sha256=file.sha256)
-    return manifest
+def _net(stretch: KeyedStretch | MovesStretch | RowsStretch) -> int:
+    if isinstance(stretch, KeyedStretch):
+        return stretch.inserts - stretch.deletes
+    if isinstance(stretch, RowsStretch):
+        return stretch.added - stretch.removed
+    return 0
 
 
-def _fetch_segments(
-    deployment: Deployment, planned: RestorePlan, route: PlannedRoute, scratch: Path
-) -> list[Path]:
-    """Download and verify the segments, a few at a time, in log order."""
-    source, chain_id = planned.request.source, route.chain_id or ""
-    paths = [
-        scratch / f"{segment.start.key}-{segment.end.key}.parquet" for segment in route.segments
-    ]
-
-    def fetch(pair: tuple[Segment, Path]) -> None:
-        fetch_segment(deployment.vaults, source, chain_id, *pair)
-
-    with ThreadPoolExecutor(_FETCHERS) as pool:
-        pairs = zip(route.segments, paths, strict=True)
-        for number, _ in enumerate(pool.map(fetch, pairs), 1):
-            deployment.progress.advance(number, len(paths), "segments")
-    return paths
-
-
-def manifest_sequences(
-    deployment: Deployment, planned: RestorePlan, route: PlannedRoute, scratch: Path
-) -> Any:
-    """Return the sequence states first recorded at or past the target."""
-    if route.sequences_from is None:
-        return ()
-    path = scratch / "sequences.parquet"
-    fetch_segment(
-        deployment.vaults,
-        planned.request.source,
-        route.chain_id or "",
-        route.sequences_from,
-        path,
-    )
-    return read_footer(path).state.sequences
-
-
-def _set_stage(conn: Any, planned: RestorePlan, stage: dict[str, Any]) -> None:
-    set_comment(conn, planned.temporary_name, "respaldo: restoring " + json.dumps(stage))
-
-
-def _stage(admin: Any, planned: RestorePlan) -> dict[str, Any]:
-    comment = database_comment(admin, planned.temporary_name) or ""
-    _, _, text = comment.partition("respaldo: restoring ")
-    if not text:
-        raise RestoreFailed(
-            f"the full backup was not loaded yet (no database {planned.temporary_name})",
-            hint="run the restore from its beginning",
-        )
-    stage: dict[str, Any] = json.loads(text)
-    return stage
-
-
-def _size(admin: Any, database: str) -> int:
+def _size(admin: Session, database: str) -> int:
     row = admin.execute("SELECT pg_catalog.pg_database_size(%s::name)", [database]).fetchone()
+    assert row is not None
     return int(row[0])
