@@ -87,11 +87,11 @@ def s3_vault(request: pytest.FixtureRequest, new_vault: Callable[[str], Vault]) 
 
 @pytest.fixture
 def big_file(tmp_path: Path) -> Path:
-    """A file of 40 MiB, its end not at the end of a part, no two parts alike."""
+    """A file of 33 MiB, its end not at the end of a part, no two parts alike."""
     path = tmp_path / "big"
     block = bytes(range(256)) * 4096
     with path.open("wb") as f:
-        for number in range(40):
+        for number in range(33):
             f.write(number.to_bytes(2, "big") + block[2:])
         f.write(b"the end")
     return path

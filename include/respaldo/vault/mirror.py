@@ -5,10 +5,16 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from include.respaldo.errors import CorruptObject, KeyNotFound, VaultError, VaultUnreachable
+from include.respaldo.errors import (
+    CorruptObject,
+    KeyNotFound,
+    VaultError,
+    VaultUnreachable,
+)
 from include.respaldo.ports import StoredObject, Vault
 
 T = TypeVar("T")
@@ -80,11 +86,12 @@ class MirroredVault:
                 for found in self.primary.list(prefix, after=after):
                     yield found
                     last = found.key
-            except VaultUnreachable as e:
+            except (VaultUnreachable, VaultError) as e:
                 self._lose_primary(e)
             else:
                 return
-        yield from self._last_resort(lambda: iter(self.replica.list(prefix, after=last)))
+        with self._no_more():
+            yield from self.replica.list(prefix, after=last)
 
     def list_either(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects that at least one region has, in the order of keys, each once.
@@ -111,7 +118,7 @@ class MirroredVault:
         if self.primary_lost is None:
             try:
                 found = self.primary.find(key)
-            except VaultUnreachable as e:
+            except (VaultUnreachable, VaultError) as e:
                 self._lose_primary(e)
             else:
                 if found is not None:
@@ -145,19 +152,26 @@ class MirroredVault:
             self._note(f"{key} {what} in {_name(self.primary)}: the replica's copy was used")
             return result
 
-    def _lose_primary(self, error: VaultUnreachable) -> None:
-        self._lost, self._lost_until = error, time.monotonic() + ASK_AGAIN_AFTER
-        self._note(f"{_name(self.primary)} is unreachable: the replica was used")
+    def _lose_primary(self, error: VaultUnreachable | VaultError) -> None:
+        self._primary_lost = error
+        how = "is unreachable" if isinstance(error, VaultUnreachable) else "cannot be used"
+        self._note(f"{_name(self.primary)} {how}: the replica was used")
 
     def _last_resort(self, read: Callable[[], T]) -> T:
-        try:
+        with self._no_more():
             return read()
+
+    @contextmanager
+    def _no_more(self) -> Iterator[None]:
+        """Name both vaults when the replica does not answer either."""
+        try:
+            yield
         except VaultUnreachable as e:
-            lost = self.primary_lost
+            lost = self._primary_lost
             if lost is None:
                 raise
             raise VaultUnreachable(
-                f"neither vault answers: {lost.message}; {e.message}",
+                f"neither vault can be used: {lost.message}; {e.message}",
                 hint="check the network of this machine; trying again can help",
             ) from e
 
