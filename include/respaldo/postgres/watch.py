@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
 from include.respaldo.connections import Connection
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.snapshot import Snapshot
@@ -45,7 +46,7 @@ def flush(conn: Session) -> None:
     """
     with conn.transaction():
         conn.execute("SET LOCAL synchronous_commit TO local")
-        conn.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'respaldo.flush', '')")
+        conn.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'flush for respaldo', '')")
 
 
 def before_page_header(position: Lsn) -> Lsn:
