@@ -1,0 +1,127 @@
+"""Applying the net effect of a query log to a restored database, a table at a time, in sets.
+
+Each statement must touch exactly as many rows as the log says: anything else means that log and
+database do not fit together, and nothing is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from include.respaldo.errors import LogDiverged
+from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch, TableReplay
+from include.respaldo.ports import Progress
+from include.respaldo.postgres.apply_keyed import apply_keyed, apply_moves
+from include.respaldo.postgres.apply_rows import apply_rows
+from include.respaldo.postgres.connect import SETTINGS
+from include.respaldo.postgres.counts import count_rows
+from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.quiet import replaying, unattended
+from include.respaldo.postgres.replay_target import Target, find_target
+
+#: SQLSTATE classes that say: these values do not fit into this table
+_MISFITS = ("22", "23", "44")
+
+
+@dataclass(frozen=True)
+class TableApplied:
+    """What was done to one table; `rows` is how many it must hold now."""
+
+    truncated: bool
+    deleted: int
+    updated: int
+    inserted: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a replay did, by (schema, table)."""
+
+    tables: dict[tuple[str, str], TableApplied] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> dict[tuple[str, str], int]:
+        """How many rows each replayed table must hold now."""
+        return {table: applied.rows for table, applied in self.tables.items()}
+
+
+def apply_replay(
+    conn: Session, tables: Iterable[TableReplay], progress: Progress | None = None
+) -> Applied:
+    """Apply the last state of every row, all in one transaction, or nothing.
+
+    In autocommit it is a transaction of its own; else a part of the caller's, who commits.
+
+    :raises LogDiverged: the log does not fit the database; names the table.
+    """
+    applied: dict[tuple[str, str], TableApplied] = {}
+    with replaying(conn):
+        for name, value in (SETTINGS | _PLANS).items():
+            if name == "lc_messages":
+                continue  # only a superuser may set it, and it changes no value
+            conn.execute(
+                sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value))
+            )
+        conn.execute("SET CONSTRAINTS ALL DEFERRED")
+        for replay in tables:
+            target = find_target(conn, replay.relation)
+            if progress:
+                progress.step(f"replaying {target}")
+            try:
+                with unattended(conn, target.relation, target.table):
+                    found = _apply_table(conn, target, replay)
+            except psycopg.Error as e:
+                if (e.sqlstate or "")[:2] not in _MISFITS:
+                    raise
+                # the detail would show a customer's values
+                raise LogDiverged(
+                    f"{target}: the log does not fit the table: {e.diag.message_primary}",
+                    hint="choose a moment before, or one after the next full backup",
+                ) from None
+            key = (target.schema, target.name)
+            applied[key] = found
+            if progress:
+                changed = found.deleted + found.updated + found.inserted
+                progress.advance(changed, None, "rows")
+    return Applied(applied)
+
+
+#: for plans of few, big statements; the row limits of a customer's settings do not count here
+_PLANS = {
+    "jit": "off",
+    "work_mem": "64MB",
+    "statement_timeout": "0",
+    "row_security": "off",
+}
+
+
+def _apply_table(conn: Session, target: Target, replay: TableReplay) -> TableApplied:
+    if replay.truncate:
+        # TRUNCATE refuses a table that a foreign key refers to, replication or not
+        form = "DELETE FROM ONLY {}" if target.is_referenced else "TRUNCATE ONLY {}"
+        conn.execute(sql.SQL(form).format(target.table))
+        before = 0
+    else:
+        key = (target.schema, target.name)
+        before = count_rows(conn, [key])[key]
+    deleted = updated = inserted = 0
+    for stretch in replay.stretches:
+        match stretch:
+            case KeyedStretch():
+                apply_keyed(conn, target, stretch)
+                deleted += stretch.deletes
+                updated += stretch.updates
+                inserted += stretch.inserts
+            case MovesStretch():
+                apply_moves(conn, target, stretch)
+                updated += stretch.moves
+            case RowsStretch():
+                apply_rows(conn, target, stretch)
+                deleted += stretch.removed
+                inserted += stretch.added
+    return TableApplied(replay.truncate, deleted, updated, inserted, before - deleted + inserted)

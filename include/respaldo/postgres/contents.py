@@ -1,0 +1,91 @@
+"""What a dump's table of contents says: what to load, what to leave out, which roles it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: Respaldo's own objects, as ``pg_restore --list`` shows them after the numbers:
+#: kind, schema or "-", name, owner
+_OWN = re.compile(
+    r"(?:(?:ACL|COMMENT|SECURITY LABEL) - )?(?:"
+    r"SCHEMA - respaldo "
+    r"|SCHEMA respaldo "
+    r"|EVENT TRIGGER - respaldo_"
+    r"|EVENT TRIGGER respaldo_"
+    r"|EVENT TRIGGER \"respaldo_"
+    r"|PUBLICATION - respaldo "
+    r"|PUBLICATION respaldo "
+    r"|PUBLICATION TABLES IN SCHEMA - respaldo "
+    r")"
+    # anything else in our schema: kinds are upper-case words
+    r"|[A-Z][A-Z ]* respaldo "
+    r"|PUBLICATION TABLE \S+ respaldo "
+)
+_ENTRY = re.compile(r"(\d+); (\d+) (\d+) (.+)")
+_NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
+_NAMES = rf"{_NAME}(?:, {_NAME})*"
+#: statements that name a role and fail where it does not exist
+_ROLES = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rf"^ALTER .* OWNER TO ({_NAME});$",
+        rf"^(?:GRANT|REVOKE) .* (?:TO|FROM) ({_NAMES})(?: WITH GRANT OPTION)?;$",
+        rf"^SET SESSION AUTHORIZATION ({_NAME});$",
+        rf"^ALTER DEFAULT PRIVILEGES FOR ROLE ({_NAME}) ",
+        rf"^ALTER DEFAULT PRIVILEGES .* (?:TO|FROM) ({_NAMES})(?: WITH GRANT OPTION)?;$",
+        rf"^CREATE POLICY .*? TO ({_NAMES})(?: USING| WITH CHECK|;)",
+        rf"^CREATE USER MAPPING FOR ({_NAME}) ",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A dump's table of contents without Respaldo's own objects."""
+
+    entries: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, listing: str) -> Contents:
+        """Read what ``pg_restore --list`` prints."""
+        entries = []
+        for line in listing.splitlines():
+            match = _ENTRY.fullmatch(line)
+            if match and not _OWN.match(match[4]):
+                entries.append(line)
+        return cls(tuple(entries))
+
+    @property
+    def use_list(self) -> str:
+        """The file for ``pg_restore --use-list``."""
+        return "".join(f"{entry}\n" for entry in self.entries)
+
+    @property
+    def tables(self) -> int:
+        """How many tables have data."""
+        return sum(" TABLE DATA " in entry for entry in self.entries)
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Names of the extensions to create."""
+        found = (re.fullmatch(r"\d+; \d+ \d+ EXTENSION - (\S+) ?.*", e) for e in self.entries)
+        return tuple(match[1] for match in found if match)
+
+
+def roles_named(schema_script: str) -> tuple[str, ...]:
+    """Return the roles that loading needs, from the dump's schema as a script.
+
+    May hold names that are no roles (from the text of a function); never misses one.
+    """
+    found: dict[str, None] = {}
+    for pattern in _ROLES:
+        for match in pattern.finditer(schema_script):
+            found |= dict.fromkeys(_unquote(match[1]))
+    return tuple(name for name in found if name not in {"public", "PUBLIC"})
+
+
+def _unquote(names: str) -> Iterable[str]:
+    for name in re.findall(_NAME, names):
+        yield name[1:-1].replace('""', '"') if name.startswith('"') else name

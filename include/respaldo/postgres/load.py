@@ -1,0 +1,186 @@
+"""Loading a dump into a new, empty database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+from psycopg.conninfo import make_conninfo
+
+from include.respaldo.connections import Connection
+from include.respaldo.errors import RestoreRefused, ToolFailed
+from include.respaldo.ports import Progress
+from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.contents import Contents, roles_named
+from include.respaldo.postgres.dump import read_chunks
+from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.new_database import (
+    create_database,
+    database_comment,
+    database_exists,
+    drop_database,
+    rename_database,
+    restore_identities,
+    set_comment,
+    set_properties,
+)
+from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
+from include.respaldo.postgres.queries import query
+from include.respaldo.postgres.standins import missing_roles, standing_in
+
+__all__ = [
+    "create_database",
+    "database_comment",
+    "database_exists",
+    "drop_database",
+    "load_dump",
+    "rename_database",
+    "restore_identities",
+    "set_comment",
+    "set_properties",
+]
+
+
+def load_dump(
+    connection: Connection,
+    database: str,
+    dump_file: Path,
+    scratch: Path,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> tuple[str, ...]:
+    """Load a compressed dump into an empty database, without Respaldo's own objects.
+
+    Everything else comes as it was, but: tablespaces are the database's own, subscriptions stay
+    out (they would begin to receive), and owners and privileges of roles that this server does not
+    have are the loading role's, or none.
+
+    :param dump_file: as `dump_database` wrote it; its digest has been checked.
+    :param jobs: more than one loads tables at the same time, and unpacks the dump into `scratch`.
+    :return: what differs from the original, in words.
+    :raises RestoreRefused: the server lacks an extension.
+    :raises ToolFailed: pg_restore ended with an error.
+    """
+    with connect(connection, database) as conn:
+        program, contents = _read_contents(dump_file, conn.info.server_version // 10_000)
+        _require_extensions(conn, contents)
+        script = _output(program, ["--schema-only", "--file=-"], dump_file)
+        missing = missing_roles(conn, roles_named(script))
+        use_list = scratch / "contents.list"
+        use_list.write_text(contents.use_list)
+        arguments = [
+            f"--use-list={use_list}",
+            "--exit-on-error",
+            "--no-subscriptions",
+            "--no-tablespaces",
+            "--no-password",
+            "--verbose",
+            # pg_restore wants the name as an argument, where one with an equals sign would be read
+            # as a connection string: so it gets one; where and who come through the environment
+            f"--dbname={make_conninfo('', dbname=database)}",
+        ]
+        env = environment(connection, database)
+        # the commits that follow are waited for, and with them all before
+        env["PGOPTIONS"] = "-c synchronous_commit=off"
+        watch = _TableWatch(contents.tables, progress)
+        try:
+            with standing_in(conn, missing):
+                if jobs > 1:
+                    _load_parallel(program, arguments, env, dump_file, scratch, jobs, watch)
+                else:
+                    with Run(program, arguments, env, reads=True, writes=False, on_line=watch) as r:
+                        r.feed(read_chunks(dump_file))
+                        r.finish()
+        finally:
+            use_list.unlink()
+    return tuple(
+        f"role {role!r} is not on this server: what it owned belongs to the restoring role, "
+        "its privileges and the policies for it alone are left out"
+        for role in missing
+    )
+
+
+class _TableWatch:
+    """Reports each table that is loaded, from what pg_restore says."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def __call__(self, line: str) -> None:
+        if self._progress and "processing data for table" in line:
+            self._done += 1
+            self._progress.advance(self._done, self._total, "tables")
+
+
+def _load_parallel(
+    program: Program,
+    arguments: list[str],
+    env: dict[str, str],
+    dump_file: Path,
+    scratch: Path,
+    jobs: int,
+    watch: _TableWatch,
+) -> None:
+    unpacked = scratch / "dump.pgc"
+    try:
+        with unpacked.open("xb") as out:
+            for chunk in read_chunks(dump_file):
+                out.write(chunk)
+        more = [*arguments, f"--jobs={jobs}", str(unpacked)]
+        with Run(program, more, env, writes=False, on_line=watch) as run:
+            run.finish()
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
+def _read_contents(dump_file: Path, server_major: int) -> tuple[Program, Contents]:
+    """Return the table of contents, and the pg_restore that understands it.
+
+    The server's own version is tried first: a newer one may set what the server does not know. A
+    dump that a newer pg_dump wrote needs that one's pg_restore.
+    """
+    oldest = tool("pg_restore", at_least=server_major)
+    for program in installed("pg_restore"):
+        if program.major < oldest.major:
+            continue
+        try:
+            return program, Contents.parse(_output(program, ["--list"], dump_file))
+        except ToolFailed as e:
+            if "unsupported version" not in e.message:
+                raise
+    raise ToolFailed(
+        f"{dump_file.name} was written by a newer pg_dump than the newest pg_restore here",
+        hint="install the newer postgresql-client",
+    )
+
+
+def _output(program: Program, arguments: list[str], dump_file: Path) -> str:
+    """Return what pg_restore prints of a dump; it stops reading once it knows enough."""
+    with Run(program, arguments, environment(), reads=True) as run:
+        feeder = Thread(target=run.feed, args=(_until_damaged(dump_file),), daemon=True)
+        feeder.start()
+        text = run.stdout.read().decode(errors="surrogateescape")
+        run.finish()
+        feeder.join()
+    return text
+
+
+def _until_damaged(dump_file: Path) -> Iterator[bytes]:
+    """Yield the bytes up to where they are damaged: the program then says what is missing."""
+    import zstandard
+
+    try:
+        yield from read_chunks(dump_file)
+    except zstandard.ZstdError:
+        return
+
+
+def _require_extensions(conn: Session, contents: Contents) -> None:
+    wanted = {"names": list(contents.extensions)}
+    missing = [row[0] for row in conn.execute(query("missing_extensions"), wanted)]
+    if missing:
+        raise RestoreRefused(
+            f"the server lacks extensions that the database uses: {', '.join(missing)}",
+            hint="install their packages on the server, or restore to another one",
+        )

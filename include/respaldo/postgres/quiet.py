@@ -1,0 +1,52 @@
+"""Changing a restored database without waking what its owner has attached to it.
+
+Triggers, rules and foreign keys do not act on what replication applies
+(``session_replication_role = replica``), but for those that are enabled ALWAYS or for REPLICA.
+Their effects are in the log already: so those are disabled, and enabled again, in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import sql
+
+from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.queries import query
+
+_ENABLE = {"A": sql.SQL("ENABLE ALWAYS"), "R": sql.SQL("ENABLE REPLICA")}
+
+
+@contextmanager
+def replaying(conn: Session) -> Iterator[None]:
+    """Run the block in a transaction (of its own, or a part of the caller's) as replication does.
+
+    An error undoes what the block did, and leaves the caller's transaction usable.
+    """
+    if not conn.autocommit:
+        conn.execute("SELECT")  # begins the caller's transaction: what follows is a part of it
+    with conn.transaction():
+        conn.execute("SET LOCAL session_replication_role TO replica")
+        event_triggers = conn.execute(query("firing_event_triggers")).fetchall()
+        change = sql.SQL("ALTER EVENT TRIGGER {} {}")
+        for name, _ in event_triggers:
+            conn.execute(change.format(sql.Identifier(name), sql.SQL("DISABLE")))
+        yield
+        for name, enabled in event_triggers:
+            conn.execute(change.format(sql.Identifier(name), _ENABLE[enabled]))
+        conn.execute("SET LOCAL session_replication_role TO DEFAULT")
+
+
+@contextmanager
+def unattended(conn: Session, relation: int, table: sql.Identifier) -> Iterator[None]:
+    """Run the block with the table's triggers and rules off, all of them."""
+    found = conn.execute(query("firing_triggers"), {"relation": relation}).fetchall()
+    change = sql.SQL("ALTER TABLE ONLY {} {} {} {}")
+    for kind, name, _ in found:
+        thing = (sql.SQL("DISABLE"), sql.SQL(kind), sql.Identifier(name))
+        conn.execute(change.format(table, *thing))
+    yield
+    for kind, name, enabled in found:
+        thing = (_ENABLE[enabled], sql.SQL(kind), sql.Identifier(name))
+        conn.execute(change.format(table, *thing))

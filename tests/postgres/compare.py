@@ -1,0 +1,117 @@
+"""Whether two databases are equal: every row of every table, and the schema."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from difflib import unified_diff
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from include.respaldo.connections import Connection
+from include.respaldo.postgres.programs import environment, tool
+
+Table = tuple[str, str]
+
+_TABLES = """
+select n.nspname, c.relname
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'm') and c.relpersistence <> 't' and c.relispopulated
+   and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'respaldo')
+   and not exists (select from pg_catalog.pg_depend d
+                    where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+ order by 1, 2
+"""
+#: so that values read the same whatever a database or role has set
+_CANONICAL = """
+set search_path to pg_catalog; set datestyle to 'ISO, MDY'; set intervalstyle to postgres;
+set extra_float_digits to 3; set bytea_output to hex; set timezone to 'UTC'; set lc_monetary to 'C';
+set default_transaction_read_only to off
+"""
+_OWN = re.compile(
+    r"^(CREATE|ALTER|COMMENT ON) (EVENT TRIGGER|PUBLICATION) respaldo[^;]*;\n", re.MULTILINE
+)
+
+
+def database_content(conn: psycopg.Connection[Any]) -> dict[Table, list[str]]:
+    """Return every table's rows as text, sorted: by the types' output functions."""
+    for setting in _CANONICAL.split(";"):
+        conn.execute(setting)
+    content: dict[Table, list[str]] = {}
+    for schema, name in conn.execute(_TABLES).fetchall():
+        statement = sql.SQL("select format('%s', t) from only {} t").format(
+            sql.Identifier(schema, name)
+        )
+        content[schema, name] = sorted(row[0] for row in conn.execute(statement))
+    return content
+
+
+def assert_same_content(a: psycopg.Connection[Any], b: psycopg.Connection[Any]) -> None:
+    """Fail with the first rows of each table that differ."""
+    left, right = database_content(a), database_content(b)
+    assert left.keys() == right.keys(), f"tables: {left.keys() ^ right.keys()}"
+    differences = [
+        f"{'.'.join(table)}: only left {_surplus(rows, right[table])[:3]}, "
+        f"only right {_surplus(right[table], rows)[:3]}"
+        for table, rows in left.items()
+        if rows != right[table]
+    ]
+    assert not differences, "\n".join(differences)
+
+
+def schema_text(connection: Connection, database: str) -> str:
+    """Return what ``pg_dump --schema-only`` prints, without comments and Respaldo's own objects."""
+    done = subprocess.run(
+        [tool("pg_dump").path, "--schema-only", "--exclude-schema=respaldo"],
+        env=environment(connection, database),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept = [
+        line
+        for line in done.stdout.splitlines()
+        # \\restrict carries a random key
+        if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))
+    ]
+    return _OWN.sub("", "\n".join(kept) + "\n")
+
+
+def assert_same_database(connection: Connection, a: str, b: str) -> None:
+    """Fail unless two databases of one server have equal rows and equal schemas."""
+    with connect(connection, a) as left, connect(connection, b) as right:
+        assert_same_content(left, right)
+    differences = [
+        line
+        for line in unified_diff(
+            schema_text(connection, a).splitlines(), schema_text(connection, b).splitlines(), n=0
+        )
+        if not line.startswith(("@@", "---", "+++"))
+    ]
+    assert not differences, "\n".join(differences[:40])
+
+
+def connect(connection: Connection, database: str) -> psycopg.Connection[Any]:
+    """Return an autocommit session of its own settings."""
+    return psycopg.connect(
+        host=connection.host,
+        port=connection.port,
+        user=connection.login,
+        password=connection.password,
+        dbname=database,
+        autocommit=True,
+    )
+
+
+def _surplus(rows: Iterable[str], other: Iterable[str]) -> list[str]:
+    remaining = list(other)
+    surplus = []
+    for row in rows:
+        if row in remaining:
+            remaining.remove(row)
+        else:
+            surplus.append(row)
+    return surplus
