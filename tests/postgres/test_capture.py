@@ -15,6 +15,7 @@ from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.introspect import identities_set
 from include.respaldo.postgres.preparation import examine
 from include.respaldo.postgres.slot import list_slots
+from tests.conftest import drop_database
 
 CATALOGS = ("pg_class", "pg_proc", "pg_event_trigger", "pg_publication", "pg_namespace", "pg_index")
 
@@ -135,7 +136,7 @@ def test_writers_on_a_table_without_key_never_fail_while_it_is_prepared(
         prepare(session)
         at_once = list(done)
         while not failures and any(now < then + 3 for now, then in zip(done, at_once, strict=True)):
-            pass
+            stop.wait(0.01)
         unprepare(session)
     finally:
         stop.set()
@@ -332,6 +333,33 @@ def test_what_fails_in_the_capture_fails_no_command_and_is_seen(
     assert not examine(session).is_complete
     prepare(session)
     assert examine(session).is_complete
+
+
+def test_a_function_put_in_place_of_ours_begins_a_new_chain(
+    session: psycopg.Connection, postgres: PostgresServer, database: str
+) -> None:
+    prepare(session)
+    postgres.execute(
+        "create or replace function respaldo.capture_ddl() returns event_trigger"
+        " language plpgsql security definer as 'begin end'",
+        database,
+    )
+    assert "altered" in (examine(session).broken or "")
+    assert prepare(session).consistent_point is not None
+    assert examine(session).is_complete
+
+
+def test_a_database_in_another_encoding_is_captured_in_utf_8(postgres: PostgresServer) -> None:
+    name = "latin"
+    postgres.execute(f"create database {name} encoding 'LATIN1' locale 'C' template template0")
+    try:
+        with connect(postgres.connection(), name) as conn:
+            prepare(conn)
+            assert examine(conn).is_complete
+            postgres.execute("create table año (a int)", name)
+            assert [m["identity"] for m in messages(conn, name)] == ['public."año"']
+    finally:
+        drop_database(postgres, name)
 
 
 def test_a_disabled_event_trigger_begins_a_new_chain(

@@ -139,6 +139,8 @@ def read_preparation(conn: Session) -> State:
         problems.append(
             Problem(f"slot {name!r} uses plugin {slot.plugin!r}, not pgoutput", "drop that slot")
         )
+    is_genuine = found["functions_digest"] == functions_digest()
+    is_current = _installed(conn) == version()
     broken = None
     if slot is not None:
         if slot.is_lost:
@@ -147,8 +149,10 @@ def read_preparation(conn: Session) -> State:
             broken = "the publication was missing or altered"
         elif not found["has_triggers"]:
             broken = "schema changes were not recorded: event triggers were missing or disabled"
+        elif is_current and not is_genuine:
+            broken = "schema changes may not have been recorded: functions of ours were altered"
     return State(
-        capture=found["has_tables"] and found["has_triggers"] and _installed(conn) == version(),
+        capture=found["has_tables"] and found["has_triggers"] and is_genuine and is_current,
         lacking=tables_without_identity(conn),
         publication=found["has_publication"],
         some_publication=found["has_some_publication"],
@@ -213,6 +217,12 @@ def version() -> str:
     parts += [query(f"create_trigger_{name}") for name in TRIGGERS.values()]
     parts += [query("tables_without_identity")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def functions_digest() -> str:
+    """Return the digest that the bodies of the installed functions must have (pg_proc.prosrc)."""
+    bodies = (query(f"create_function_{name}").split("$function$")[1] for name in sorted(FUNCTIONS))
+    return hashlib.md5("".join(bodies).encode("ascii"), usedforsecurity=False).hexdigest()
 
 
 def _installed(conn: Session) -> str | None:

@@ -42,10 +42,10 @@ def open_stream(
 ) -> ReplicationStream:
     """Begin to read a slot's changes.
 
-    :param start: commits before it are skipped; the server never starts before the position that
-        was last confirmed.
+    :param start: commits before it are skipped; zero starts where the slot stands.
     :raises Busy: somebody reads the slot now.
-    :raises ChainBroken: the slot is not there, or the server dropped log that it needs.
+    :raises ChainBroken: the slot is not there, stands beyond `start`, or the server dropped log
+        that it needs.
     :raises ServerUnreachable: no connection.
     """
     info = conninfo(connection, database, application_name="respaldo archive", replication=True)
@@ -53,6 +53,8 @@ def open_stream(
     try:
         if pgconn.status != pq.ConnStatus.OK:
             raise refusal(connection, database, pgconn.get_error_message())
+        if start:
+            _check_start(pgconn, slot, start)
         result = pgconn.exec_(_start_command(pgconn, slot, start, publication))
         if result.status != pq.ExecStatus.COPY_BOTH:
             raise _start_error(slot, result)
@@ -61,6 +63,23 @@ def open_stream(
         pgconn.finish()
         raise
     return ReplicationStream(pgconn, slot)
+
+
+def _check_start(pgconn: pq.abc.PGconn, slot: str, start: Lsn) -> None:
+    """Refuse a start that the server would silently move forward to what was confirmed."""
+    name = bytes(pq.Escaping(pgconn).escape_literal(slot.encode()))
+    result = pgconn.exec_(
+        b"SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = " + name
+    )
+    if result.status != pq.ExecStatus.TUPLES_OK or result.ntuples != 1:
+        return  # START_REPLICATION says what is wrong
+    confirmed = result.get_value(0, 0)
+    if confirmed is not None and Lsn.parse(confirmed.decode()) > start:
+        raise ChainBroken(
+            f"slot {slot!r} stands at {confirmed.decode()}, beyond {start}, where the log ends",
+            hint="what lies between was confirmed and may be gone: a new chain and a full backup "
+            "begin",
+        )
 
 
 def _start_command(pgconn: pq.abc.PGconn, slot: str, start: Lsn, publication: str) -> bytes:

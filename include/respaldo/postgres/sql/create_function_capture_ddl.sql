@@ -35,7 +35,7 @@ BEGIN
            min(c.object_identity)
       INTO objects, identity
       FROM pg_event_trigger_ddl_commands() c
-      -- a trigger, rule, policy … has no schema of its own: its table's counts
+      -- a trigger, rule, policy and so on has no schema of its own: its table's counts
       LEFT JOIN LATERAL pg_identify_object_as_address(c.classid, c.objid, c.objsubid) a
              ON c.schema_name IS NULL AND c.objid IS NOT NULL
             AND c.object_type IN ('trigger', 'rule', 'policy', 'default value', 'table constraint')
@@ -47,8 +47,8 @@ BEGIN
             'tag', TG_TAG, 'identity', identity, 'objects', objects,
             'command', left(current_query(), 1048576), 'captured', true,
             'sweep_error', problem) :: text, 'UTF8'));
-        -- A message of a subtransaction (this block is one) and the first row after it carry the same
-        -- position, and PostgreSQL then decodes them in any order: one more record keeps them apart.
+        -- A message of a subtransaction (this block is one) and the row written next carry the same
+        -- position, and are then decoded in any order: one more record keeps them apart.
         PERFORM pg_logical_emit_message(true, 'end of respaldo.ddl', '');
     END IF;
 EXCEPTION WHEN OTHERS THEN

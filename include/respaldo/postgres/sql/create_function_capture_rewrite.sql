@@ -24,8 +24,8 @@ BEGIN
                 'schema', schema, 'in_extension', false)),
             'command', left(current_query(), 1048576), 'captured', true,
             'rewrite', pg_event_trigger_table_rewrite_reason()) :: text, 'UTF8'));
-        -- A message of a subtransaction (this block is one) and the first row after it carry the same
-        -- position, and PostgreSQL then decodes them in any order: one more record keeps them apart.
+        -- A message of a subtransaction (this block is one) and the row written next carry the same
+        -- position, and are then decoded in any order: one more record keeps them apart.
         PERFORM pg_logical_emit_message(true, 'end of respaldo.ddl', '');
     END IF;
 EXCEPTION WHEN OTHERS THEN

@@ -19,7 +19,7 @@ BEGIN
             BEGIN
                 published := coalesce(
                     published, EXISTS (SELECT FROM pg_publication WHERE pubname = 'respaldo'));
-                -- Until there is a publication no statement fails for want of an identity. A lock on
+                -- Until there is a publication no statement fails for want of identity. A lock on
                 -- a table that this transaction did not touch could then only do harm (a deadlock):
                 -- `prepare` is about to give it one in a transaction of its own.
                 IF NOT published AND NOT EXISTS (

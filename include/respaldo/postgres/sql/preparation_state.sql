@@ -1,9 +1,13 @@
 -- How far this database is prepared.
-SELECT (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'respaldo') AS schema_owner,
+SELECT (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
+         WHERE nspname = 'respaldo') AS schema_owner,
        (SELECT rolsuper FROM pg_namespace JOIN pg_roles r ON r.oid = nspowner
          WHERE nspname = 'respaldo') AS schema_owner_is_superuser,
        to_regclass('respaldo.installation') IS NOT NULL
            AND to_regclass('respaldo.replica_identity') IS NOT NULL AS has_tables,
+       (SELECT md5(string_agg(p.prosrc, '' ORDER BY p.proname COLLATE "C"))
+          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE n.nspname = 'respaldo' AND p.prosecdef) AS functions_digest,
        (SELECT count(*) FROM pg_event_trigger t
           JOIN pg_proc p ON p.oid = t.evtfoid
           JOIN pg_namespace n ON n.oid = p.pronamespace
