@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from include.respaldo.model.lsn import Lsn
@@ -182,9 +182,11 @@ def write_segments(data: Any, transactions: list[Transaction], folder: Path) -> 
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
+    database=None,
     print_blob=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(logs(), st.data())

@@ -32,7 +32,6 @@ def literal(text: str) -> str:
 
 
 def connect(
-    database: str = ":memory:",
     *,
     memory_limit: str = "512MB",
     threads: int = 2,
@@ -47,7 +46,7 @@ def connect(
         "autoload_known_extensions": False,
         "temp_directory": str(spill_to) if spill_to else "",
     }
-    return duckdb.connect(database, config=config)
+    return duckdb.connect(":memory:", config=config)
 
 
 @dataclass(frozen=True)

@@ -48,26 +48,22 @@ def reduce_log(
     files = LogFiles.read(segments)
     work = scratch / "reduction"
     work.mkdir(exist_ok=True)
-    spill = work / "spill"
-    db = connect(
-        str(work / "reduction.duckdb"),
-        memory_limit=memory_limit,
-        threads=threads,
-        spill_to=spill,
-    )
+    db = connect(memory_limit=memory_limit, threads=threads, spill_to=work / "spill")
     try:
         files.create_view(db)
         replayed = Stop.find(db, target).create_view(db, snapshot)
         _refuse_schema_changes(db)
         tables = _touched_tables(db, files.relations)
         _create_relations(db, tables)
-        reductions = (KeyedTables(db, work), RowTables(db, work))
-        for reduction in reductions:
-            reduction.reduce()
+        keyed, rows = KeyedTables(db, work), RowTables(db, work)
+        if any(table.is_keyed for table in tables):
+            keyed.reduce()
+        if not all(table.is_keyed for table in tables):
+            rows.reduce()
     except BaseException:
         db.close()
         raise
-    return replayed, _hand_out(db, tables, reductions)
+    return replayed, _hand_out(db, tables, keyed, rows)
 
 
 @dataclass(frozen=True)
@@ -88,9 +84,9 @@ class _Touched:
 def _hand_out(
     db: duckdb.DuckDBPyConnection,
     tables: Sequence[_Touched],
-    reductions: tuple[KeyedTables, RowTables],
+    keyed: KeyedTables,
+    rows: RowTables,
 ) -> Iterator[TableReplay]:
-    keyed, rows = reductions
     try:
         for table in tables:
             reduction = keyed if table.is_keyed else rows
