@@ -14,6 +14,7 @@ import pytest
 from embedded.postgres import PostgresServer, free_port
 from include.respaldo.connections import from_environment
 from include.respaldo.errors import ConfigurationError, ServerUnreachable, SourceError
+from include.respaldo.postgres import queries
 from include.respaldo.postgres.connect import connect, libpq_environment
 
 
@@ -25,6 +26,21 @@ def test_a_session_sees_only_pg_catalog_and_canonical_values(
         assert conn.execute("select current_setting('search_path')").fetchone() == ("pg_catalog",)
         assert conn.execute("select date '2026-11-22' :: text").fetchone() == ("2026-11-22",)
         assert conn.execute("select current_setting('TimeZone')").fetchone() == ("UTC",)
+
+
+def test_an_ordinary_role_gets_in_too(postgres: PostgresServer, database: str) -> None:
+    postgres.execute("create role ordinary login password 'o'")
+    try:
+        ordinary = replace(postgres.connection(), login="ordinary", password="o")
+        with connect(ordinary, database) as conn:
+            assert conn.execute("select current_user :: text").fetchone() == ("ordinary",)
+    finally:
+        postgres.execute("drop role ordinary")
+
+
+def test_every_statement_can_be_run_in_a_database_of_any_encoding() -> None:
+    folder = Path(queries.__file__).parent / "sql"
+    assert [p.name for p in folder.glob("*.sql") if not p.read_bytes().isascii()] == []
 
 
 def test_a_wrong_password_is_a_mistake_in_the_connection_and_is_not_shown(

@@ -30,7 +30,8 @@ _EXTRA = {
 CONNECT_TIMEOUT = 10
 
 #: names resolve in pg_catalog only: nothing that a tenant has created can stand in for ours; and
-#: the text form of values must not depend on what an owner has set for a role or a database
+#: the text form of values must not depend on what an owner has set for a role or a database. Only
+#: settings that any role may set: others would shut ordinary roles out.
 SETTINGS: dict[str, str] = {
     "search_path": "pg_catalog",
     "DateStyle": "ISO, MDY",
@@ -39,7 +40,6 @@ SETTINGS: dict[str, str] = {
     "bytea_output": "hex",
     "xmloption": "content",
     "TimeZone": "UTC",
-    "lc_messages": "C",
     "lc_monetary": "C",
 }
 
