@@ -213,6 +213,23 @@ def test_a_byte_rotten_on_the_services_disk_is_never_copied(
     assert target.abort_incomplete(ALL) == 0
 
 
+def test_an_upload_whose_last_answer_got_lost_is_done(
+    s3_vault: S3Vault, big_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = s3_vault.client.complete_multipart_upload
+
+    def twice(**arguments: object) -> object:
+        complete(**arguments)
+        return complete(**arguments)
+
+    monkeypatch.setattr(s3_vault.client, "complete_multipart_upload", twice)
+    digest = sha256_of_file(big_file)
+
+    s3_vault.put("big", big_file, sha256=digest)
+
+    assert sha256_of(s3_vault.read("big")) == digest
+
+
 MEASURED = """
 import resource, sys
 from pathlib import Path

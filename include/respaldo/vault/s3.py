@@ -295,7 +295,9 @@ class S3Vault:
                     write()
                 except ClientError as e:
                     status = e.response["ResponseMetadata"]["HTTPStatusCode"]
-                    if status not in {409, 412}:
+                    # an upload that is gone was completed by a try whose answer got lost
+                    gone = e.response["Error"]["Code"] == "NoSuchUpload"
+                    if status not in {409, 412} and not gone:
                         raise
                 else:
                     return True
