@@ -38,7 +38,8 @@ class AirflowServer:
     :param port: of the API server and the web pages; None takes a free one and keeps it.
     :param env: further environment, such as ``RESPALDO_CONFIG`` and ``AIRFLOW_CONN_…``.
     :param database: ``postgresql://…`` of the metadata; None keeps it in a SQLite file.
-    :param users: name -> role (``admin``, ``op``, ``user``, ``viewer``).
+    :param users: name -> role (``admin``, ``op``, ``user``, ``viewer``); tasks use the first one to
+        write the notes of their runs.
     :param parallelism: tasks that run at the same time.
     """
 
@@ -190,6 +191,8 @@ class AirflowServer:
             **kept,
             "AIRFLOW_HOME": str(self.folder),
             "PYTHONPATH": str(ROOT),
+            # with which tasks write the notes of their runs
+            "AIRFLOW_CONN_RESPALDO_AIRFLOW": self.connection_uri(next(iter(self._users))),
             "NO_PROXY": "127.0.0.1,localhost",
             **{f"AIRFLOW__{name}": value for name, value in settings.items()},
             **self._env,

@@ -7,10 +7,18 @@ sealed in both regions. What passes between tasks lies in the landing zone.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task, task_group
+from airflow.sdk import (
+    DAG,
+    CronTriggerTimetable,
+    Param,
+    chain,
+    get_current_context,
+    task,
+    task_group,
+)
 
 from include.respaldo.errors import SomeFailed, SourceError
 from include.respaldo.model.backup import Category, backup_id
@@ -32,8 +40,6 @@ if TYPE_CHECKING:
 STEPS = ("dump", "checksum", "upload", "copy")
 #: XCom of a step that did not succeed for all: source -> why
 FAILURES = "failures"
-#: the first day that a schedule counts from; no run is made for the past
-_BEGINNING = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow reads it in the schedule's time zone
 
 
 def backup_dag(
@@ -54,9 +60,9 @@ def backup_dag(
         dag_id,
         dag_display_name=title,
         schedule=CronTriggerTimetable(config.schedule, timezone=config.time_zone),
-        start_date=_BEGINNING.replace(tzinfo=config.zone),
+        # no start date: the first run is that of the next night, not one for the night before
         catchup=False,
-        max_active_runs=1,
+        max_active_runs=4,  # a tenant on demand does not wait for the nightly run
         params=params,
         tags=["respaldo", "backup"],
         doc_md=doc_md,
@@ -109,7 +115,8 @@ def discover(category: str) -> list[dict[str, Any]]:
 @task_group(group_id="batch")
 def batch(batch: dict[str, Any]) -> None:
     """Back up the sources of one batch."""
-    dump(batch) >> checksum(batch) >> upload(batch) >> copy(batch)
+    steps = dump(batch=batch), checksum(batch=batch), upload(batch=batch), copy(batch=batch)
+    chain(*steps)
 
 
 _LABEL = "{{ task.op_kwargs['batch']['label'] }}"
@@ -179,9 +186,9 @@ def _explain(error: SomeFailed, context: Context) -> dict[str, BaseException]:
     """Return what each unsealed source failed of first, where a step has said so."""
     reasons: dict[str, BaseException] = dict(error.failures)
     for step in reversed(STEPS):
-        pulled = context["ti"].xcom_pull(task_ids=f"batch.{step}", key=FAILURES) or ()
-        for failures in pulled:
+        # a list of ids: then the answer is a list too, one entry for each batch that has failed
+        for failures in context["ti"].xcom_pull(task_ids=[f"batch.{step}"], key=FAILURES):
             for source, why in (failures or {}).items():
-                if source in error.failures:
+                if source in reasons:
                     reasons[source] = SourceError(f"{step}: {why}")
     return reasons
