@@ -27,9 +27,9 @@ select n.nspname, c.relname
 """
 #: so that values read the same whatever a database or role has set
 _CANONICAL = """
-set search_path to pg_catalog; set datestyle to 'ISO, MDY'; set intervalstyle to postgres;
-set extra_float_digits to 3; set bytea_output to hex; set timezone to 'UTC'; set lc_monetary to 'C';
-set default_transaction_read_only to off
+set local search_path to pg_catalog; set local datestyle to 'ISO, MDY';
+set local intervalstyle to postgres; set local extra_float_digits to 3;
+set local bytea_output to hex; set local timezone to 'UTC'; set local lc_monetary to 'C'
 """
 _OWN = re.compile(
     r"^(CREATE|ALTER|COMMENT ON) (EVENT TRIGGER|PUBLICATION) respaldo[^;]*;\n", re.MULTILINE
@@ -38,14 +38,14 @@ _OWN = re.compile(
 
 def database_content(conn: psycopg.Connection[Any]) -> dict[Table, list[str]]:
     """Return every table's rows as text, sorted: by the types' output functions."""
-    for setting in _CANONICAL.split(";"):
-        conn.execute(setting)
     content: dict[Table, list[str]] = {}
-    for schema, name in conn.execute(_TABLES).fetchall():
-        statement = sql.SQL("select format('%s', t) from only {} t").format(
-            sql.Identifier(schema, name)
-        )
-        content[schema, name] = sorted(row[0] for row in conn.execute(statement))
+    with conn.transaction():
+        conn.execute(_CANONICAL)
+        for schema, name in conn.execute(_TABLES).fetchall():
+            statement = sql.SQL("select format('%s', t) from only {} t").format(
+                sql.Identifier(schema, name)
+            )
+            content[schema, name] = sorted(row[0] for row in conn.execute(statement))
     return content
 
 
