@@ -77,9 +77,13 @@ def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered
             found = examine(conn)
             adopted = _adopt(deployment, source, chain, decision, found)
             if isinstance(adopted, OpenedLog):
-                if not found.is_complete:
-                    prepare(conn, lock_timeout=lock_timeout, slot_timeout=slot_timeout)
-                return adopted
+                if found.is_complete:
+                    return adopted
+                prepared = prepare(conn, lock_timeout=lock_timeout, slot_timeout=slot_timeout)
+                if prepared.consistent_point is None:
+                    return adopted
+                adopted = BeginAnew("the replication slot had to be made anew")
+                slot = list_slots(conn).get(name)
             decision = adopted
         assert isinstance(decision, BeginAnew)
         if chain is not None and chain.end is None:

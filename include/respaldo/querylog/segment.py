@@ -55,6 +55,7 @@ __all__ = ["RelationMap", "SegmentWriter", "read_footer", "read_segment", "relat
 #: logical messages whose prefix begins so are ours; those of other applications are left out
 OUR_PREFIX = "respaldo."
 DDL_PREFIX = "respaldo.ddl"
+OUR_SCHEMA = "respaldo"
 
 _FLUSH_ROWS = 65_536
 _FLUSH_VALUES = 1_000_000
@@ -234,6 +235,8 @@ class SegmentWriter:
 
     def _row(self, oid: int, size: int, row: PendingRow) -> None:
         relation = self._relations[oid]
+        if relation.definition.schema == OUR_SCHEMA:
+            return  # what Respaldo keeps in the database is no change of the customer's
         self._pending.add(relation, row)
         self._used[relation.key] = relation.definition
         self._added(size)

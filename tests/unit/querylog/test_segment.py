@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -124,6 +125,15 @@ def test_a_transaction_without_rows_writes_nothing(path: Path) -> None:
         writer.finish(Lsn(200), STATE)
     writer.discard()
     assert not path.exists()
+
+
+def test_what_respaldo_keeps_in_the_database_is_left_out(path: Path) -> None:
+    ours = replace(table(7, "replica_identity", "id was", key="id"), schema="respaldo")
+    writer = new_writer(path)
+    changes = (wire.relation(ours), wire.insert(7, ["1", "d"]), wire.truncate([7]))
+    write(writer, *transaction(150, at(1), 9, *changes))
+    assert writer.is_empty
+    writer.discard()
 
 
 def test_an_empty_segment_can_carry_a_barrier(path: Path) -> None:
