@@ -130,7 +130,7 @@ def test_a_transaction_without_rows_writes_nothing(path: Path) -> None:
 def test_what_respaldo_keeps_in_the_database_is_left_out(path: Path) -> None:
     ours = replace(table(7, "replica_identity", "id was", key="id"), schema="respaldo")
     writer = new_writer(path)
-    changes = (wire.relation(ours), wire.insert(7, ["1", "d"]), wire.truncate([7]))
+    changes = (wire.relation(ours), wire.insert(7, [b"1", b"d"]), wire.truncate([7]))
     write(writer, *transaction(150, at(1), 9, *changes))
     assert writer.is_empty
     writer.discard()
