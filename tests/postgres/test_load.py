@@ -81,7 +81,7 @@ grant usage on schema respaldo to public;
 create publication respaldo for all tables;
 comment on publication respaldo is 'ours';
 create publication theirs for table images;
-create table respaldos (a int);
+create table respaldos (a int); create schema "A respaldo"; create table "A respaldo".kept (a int);
 """
 
 

@@ -6,22 +6,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-#: Respaldo's own objects, as ``pg_restore --list`` shows them after the numbers:
-#: kind, schema or "-", name, owner
+#: what holds Respaldo's own objects. Whatever lies in it, pg_restore leaves out by itself
+OWN_SCHEMA = "respaldo"
+#: Respaldo's own objects outside of any schema, as ``pg_restore --list`` shows them after the
+#: numbers: kind, schema or "-", name, owner; or ACL and COMMENT with kind and name in the place of
+#: the name
 _OWN = re.compile(
-    r"(?:(?:ACL|COMMENT|SECURITY LABEL) - )?(?:"
-    r"SCHEMA - respaldo "
-    r"|SCHEMA respaldo "
-    r"|EVENT TRIGGER - respaldo_"
-    r"|EVENT TRIGGER respaldo_"
-    r"|EVENT TRIGGER \"respaldo_"
-    r"|PUBLICATION - respaldo "
-    r"|PUBLICATION respaldo "
-    r"|PUBLICATION TABLES IN SCHEMA - respaldo "
-    r")"
-    # anything else in our schema: kinds are upper-case words
-    r"|[A-Z][A-Z ]* respaldo "
+    r"(?:SCHEMA|PUBLICATION|PUBLICATION TABLES IN SCHEMA) - respaldo "
     r"|PUBLICATION TABLE \S+ respaldo "
+    r"|EVENT TRIGGER - respaldo_"
+    r'|(?:ACL|COMMENT|SECURITY LABEL) - (?:SCHEMA|PUBLICATION) "?respaldo"? '
+    r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?respaldo_'
 )
 _ENTRY = re.compile(r"(\d+); (\d+) (\d+) (.+)")
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'

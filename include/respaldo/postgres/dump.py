@@ -90,7 +90,12 @@ def dump_database(
             )
             # the name goes through PGDATABASE: in an argument, libpq would read one that holds
             # an equals sign as a connection string
-            file = _write_output(program, arguments, environment(connection, database), to)
+            try:
+                file = _write_output(program, arguments, environment(connection, database), to)
+            except ToolFailed as e:
+                if "LOCK TABLE" in e.message:
+                    e.hint = "somebody changes the schema just now; try again after that"
+                raise
     return Dumped(
         file=file,
         server_version=identity.server_version,

@@ -12,7 +12,7 @@ from include.respaldo.connections import Connection
 from include.respaldo.errors import RestoreRefused, ToolFailed
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import connect
-from include.respaldo.postgres.contents import Contents, roles_named
+from include.respaldo.postgres.contents import OWN_SCHEMA, Contents, roles_named
 from include.respaldo.postgres.dump import read_chunks
 from include.respaldo.postgres.introspect import Session
 from include.respaldo.postgres.new_database import (
@@ -71,6 +71,7 @@ def load_dump(
         use_list.write_text(contents.use_list)
         arguments = [
             f"--use-list={use_list}",
+            f"--exclude-schema={OWN_SCHEMA}",
             "--exit-on-error",
             "--no-subscriptions",
             "--no-tablespaces",
