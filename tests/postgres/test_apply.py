@@ -211,7 +211,7 @@ def test_copies_of_rows_without_a_key_are_told_apart_by_their_text(
     )
     one, other = EXOTIC[column]
     conn.execute(f"create table t ({column}, plain int); alter table t replica identity full")
-    copies = [(one, "1")] * 3 + [(other, "1")] * 2 + [(None, "1")] * 2 + [(one, None)]
+    copies = [(other, "1")] * 2 + [(one, "1")] * 3 + [(None, "1")] * 2 + [(one, None)]
     conn.cursor().executemany("insert into t values (%s, %s)", copies)
     apply(
         replays.table(
@@ -409,6 +409,15 @@ def test_a_replica_identity_index_serves_as_the_key(
     stretch = replays.keyed(("u", "", "2", "a", "5"), ("u", "", "1", "b", "6"))
     apply(TableReplay(relation, truncate=False, stretches=(stretch,)))
     assert rows(conn, "t") == ["(1,b,6)", "(2,a,5)"]
+
+
+def test_columns_of_different_collations_compare_together(
+    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+) -> None:
+    conn.execute('create table t (a text collate "C", b text collate "POSIX", c text)')
+    conn.execute("insert into t values ('a', 'b', 'c'), ('a', 'b', 'C')")
+    apply(replays.table("t", replays.rows((-1, "a", "b", "C"))))
+    assert rows(conn, "t") == ["(a,b,c)"]
 
 
 def test_a_table_of_nothing_but_its_key_can_be_updated(
