@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from copy import deepcopy
@@ -22,6 +23,9 @@ from include.respaldo.querylog.reduction import reduce_log
 from tests.unit.querylog import wire
 from tests.unit.querylog.logs import at, segment, table, transaction
 from tests.unit.querylog.replaying import Tables, Values
+
+#: how many logs are tried; a failure prints how to try its log again
+EXAMPLES = int(os.environ.get("RESPALDO_EXAMPLES", "25"))
 
 ORDERS = table(10, "orders", "note id image", key="id")
 LINES = table(11, "li\"n'es", "order number text", key="order number", identity="i")
@@ -182,7 +186,7 @@ def write_segments(data: Any, transactions: list[Transaction], folder: Path) -> 
 
 
 @settings(
-    max_examples=40,
+    max_examples=EXAMPLES,
     deadline=None,
     database=None,
     print_blob=True,

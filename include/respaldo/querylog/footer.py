@@ -90,3 +90,10 @@ def read_segment(path: Path, *, sha256: str) -> Segment:
         sha256=sha256,
         size=path.stat().st_size,
     )
+
+
+def largest_row_group(path: Path) -> int:
+    """Return the bytes, uncompressed, of the largest row group: what a reader has to hold."""
+    metadata = pq.read_metadata(path)
+    sizes = (metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(sizes, default=0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from include.respaldo.model.segment import RelationDefinition
-from include.respaldo.querylog.footer import read_footer, read_segment
+from include.respaldo.querylog.footer import largest_row_group, read_footer, read_segment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -46,7 +47,27 @@ def connect(
         "autoload_known_extensions": False,
         "temp_directory": str(spill_to) if spill_to else "",
     }
-    return duckdb.connect(":memory:", config=config)
+    db = duckdb.connect(":memory:", config=config)
+    db.execute("SET parquet_metadata_cache = true")  # each table reads the same segments
+    # joins stay as written: large rows stream past on the left, small tables are held on the right
+    db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    return db
+
+
+def room_for(row_group: int, memory_limit: str, threads: int) -> tuple[str, int]:
+    """Return the memory limit and threads to read row groups of that many bytes with.
+
+    A thread needs about eight times the row group it reads (measured); one that holds a single
+    huge row cannot be read with less, whatever was asked for.
+
+    :raises ValueError: the limit is not a number with a unit, as in ``512MB``.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*([KMG]?)B\s*", memory_limit)
+    if match is None:
+        raise ValueError(f"expected a memory limit like 512MB, found {memory_limit!r}")
+    limit = int(match[1]) * 1000 ** " KMG".index(match[2] or " ")
+    threads = max(1, min(threads, limit // max(1, 8 * row_group)))
+    return f"{max(limit, 8 * row_group) // 1000}KB", threads
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,8 @@ class LogFiles:
     own_part: tuple[int, ...]
     #: relation key -> definition
     relations: dict[str, RelationDefinition]
+    #: bytes, uncompressed, of the largest row group
+    largest_row_group: int
 
     @classmethod
     def read(cls, segments: Sequence[Path]) -> LogFiles:
@@ -76,21 +99,27 @@ class LogFiles:
         relations: dict[str, RelationDefinition] = {}
         for path in paths:
             relations |= read_footer(path).relations
-        return cls(tuple(paths), tuple(own_part), relations)
+        largest = max(map(largest_row_group, paths), default=0)
+        return cls(tuple(paths), tuple(own_part), relations, largest)
 
     def create_view(self, db: duckdb.DuckDBPyConnection) -> None:
         """Create the view ``log``: the columns of the segments, and two more.
 
         ``pos`` orders all changes of the log; ``commit_us`` is the commit's time in microseconds.
         """
-        paths = ", ".join(literal(str(path)) for path in self.paths)
-        own_part = ", ".join(f"{int(lsn)}::UBIGINT" for lsn in self.own_part)
-        db.execute(f"""
-            CREATE TEMP VIEW log AS
+        db.execute(f"CREATE TEMP VIEW log AS {self.select(range(len(self.paths)))}")
+
+    def select(self, indices: Iterable[int]) -> str:
+        """Return the query that reads only some of the segments (``pos >> 40`` is the index)."""
+        chosen = sorted(indices)
+        paths = ", ".join(literal(str(self.paths[i])) for i in chosen)
+        own_part = ", ".join(f"{int(self.own_part[i])}::UBIGINT" for i in chosen)
+        numbers = ", ".join(f"{i}::BIGINT" for i in chosen)
+        return f"""
             SELECT commit_lsn, epoch_us(commit_at) AS commit_us, xid,
-                   (file_index::BIGINT << 40) | seq AS pos,
+                   (([{numbers}])[file_index::BIGINT + 1] << 40) | seq AS pos,
                    kind, relation, "schema", "table", old, new, old_is_key, unchanged,
                    content, prefix
             FROM read_parquet([{paths}])
             WHERE commit_lsn >= ([{own_part}])[file_index::BIGINT + 1]
-        """)  # noqa: S608 - paths are quoted, the rest are numbers
+        """  # noqa: S608 - paths are quoted, the rest are numbers

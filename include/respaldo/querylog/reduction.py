@@ -18,7 +18,7 @@ from include.respaldo.model.replay import Replayed, TableReplay
 from include.respaldo.model.segment import RelationDefinition
 from include.respaldo.model.snapshot import Snapshot
 from include.respaldo.model.target import Target
-from include.respaldo.querylog.log_files import LogFiles, connect, literal
+from include.respaldo.querylog.log_files import LogFiles, connect, literal, room_for
 from include.respaldo.querylog.reduction_keyed import KeyedTables
 from include.respaldo.querylog.reduction_rows import RowTables
 from include.respaldo.querylog.segment import DDL_PREFIX
@@ -39,6 +39,7 @@ def reduce_log(
     :param segments: Parquet files of one chain; order and overlaps do not matter.
     :param scratch: an existing folder for CSV files and for what does not fit in memory; the
         caller removes it, and may remove each CSV file once it was used.
+    :param memory_limit: like ``512MB``; more is used where a row needs it (`room_for`).
     :return: how far the replay goes, and the tables, each made ready when it is asked for.
     :raises LogDiverged: the changes cannot have happened one after the other to one schema.
     :raises ValueError: a segment is damaged.
@@ -48,6 +49,7 @@ def reduce_log(
     files = LogFiles.read(segments)
     work = scratch / "reduction"
     work.mkdir(exist_ok=True)
+    memory_limit, threads = room_for(files.largest_row_group, memory_limit, threads)
     db = connect(memory_limit=memory_limit, threads=threads, spill_to=work / "spill")
     try:
         files.create_view(db)
@@ -55,7 +57,7 @@ def reduce_log(
         _refuse_schema_changes(db)
         tables = _touched_tables(db, files.relations)
         _create_relations(db, tables)
-        keyed, rows = KeyedTables(db, work), RowTables(db, work)
+        keyed, rows = KeyedTables(db, files, work), RowTables(db, files, work)
         if any(table.is_keyed for table in tables):
             keyed.reduce()
         if not all(table.is_keyed for table in tables):

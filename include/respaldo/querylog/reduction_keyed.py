@@ -14,7 +14,9 @@ import duckdb
 from include.respaldo.errors import LogDiverged
 from include.respaldo.model.replay import KeyedStretch, MovesStretch
 from include.respaldo.model.segment import RelationDefinition
-from include.respaldo.querylog.csv_files import row_columns, write_csv
+from include.respaldo.querylog.csv_files import write_csv
+from include.respaldo.querylog.log_files import LogFiles, literal
+from include.respaldo.querylog.relations import relation_key
 
 #: the changes without their rows: keys, and which columns (from 0) were not sent. A key may itself
 #: be an unchanged TOAST value: then the old key is always sent
@@ -96,67 +98,38 @@ _UNSOUND = """
 SELECT oid FROM net WHERE gained <> "is"::INTEGER - was::INTEGER LIMIT 1
 """
 
-#: the rows as they are at the end; keys that were themselves unchanged TOAST values are filled in
-_FINAL = """
-CREATE TEMP TABLE final AS
-SELECT n.oid, n.stretch, n.op, n.key, n.last_at, n.whole_at,
-       CASE WHEN l.unchanged IS NULL THEN NULL
-            ELSE list_filter(l.unchanged, lambda i: NOT list_contains(r.key_positions, i + 1))
-       END AS unsent,
-       CASE WHEN l.unchanged IS NULL THEN l.new
-            ELSE list_transform(l.new, lambda v, i:
-                     CASE WHEN list_contains(r.key_positions, i)
-                          THEN n.key[list_position(r.key_positions, i)] ELSE v END)
-       END AS row
-FROM log l JOIN net n ON l.pos = n.last_at >> 1 JOIN relations r ON r.oid = n.oid
-WHERE n."is"
-UNION ALL
-SELECT n.oid, n.stretch, n.op, n.key, n.last_at, NULL, NULL,
-       list_transform(range(1, r.columns + 1), lambda i:
-           CASE WHEN list_contains(r.key_positions, i)
-                THEN n.key[list_position(r.key_positions, i)] END)
-FROM net n JOIN relations r ON r.oid = n.oid
-WHERE NOT n."is" AND n.was
+#: the columns that the last change of a row did not send
+_UNSENT = """
+CREATE TEMP TABLE last_unsent AS
+SELECT n.oid, n.stretch, n.key, n.last_at, n.whole_at, unnest(s.unsent) AS col
+FROM net n JOIN stretched s ON s.oid = n.oid AND s.pos = n.last_at >> 1
+WHERE n."is" AND len(s.unsent) > 0
 """
 
-#: values that the last change of a row did not send, and an earlier one did
+#: where an earlier change of the row did send them; none: the value in the table stays
 _EARLIER = """
 CREATE TEMP TABLE earlier AS
-SELECT s.oid, s.stretch, s.key, list({'column': s.col, 'value': l.new[s.col + 1]}) AS found
-FROM (
-    SELECT f.oid, f.stretch, f.key, f.col, max(e."at") >> 1 AS pos
-    FROM (SELECT oid, stretch, key, last_at, whole_at, unnest(unsent) AS col FROM final) f
-    JOIN events e ON e.oid = f.oid AND e.stretch = f.stretch AND e.key = f.key
-    WHERE e.op <> 'd' AND e."at" < f.last_at AND e."at" >= coalesce(f.whole_at, -1)
-      AND (e.unsent IS NULL OR NOT list_contains(e.unsent, f.col))
-    GROUP BY f.oid, f.stretch, f.key, f.col
-) s JOIN log l ON l.pos = s.pos
-GROUP BY s.oid, s.stretch, s.key
+SELECT u.oid, u.stretch, u.last_at, u.col, max(e."at") >> 1 AS pos
+FROM last_unsent u JOIN events e ON e.oid = u.oid AND e.stretch = u.stretch AND e.key = u.key
+WHERE e.op <> 'd' AND e."at" < u.last_at AND e."at" >= coalesce(u.whole_at, -1)
+  AND (e.unsent IS NULL OR NOT list_contains(e.unsent, u.col))
+GROUP BY u.oid, u.stretch, u.last_at, u.col
 """
 
-_FILL_IN = """
-CREATE TEMP TABLE filled AS
-SELECT f.oid, f.stretch, f.op,
-       CASE WHEN e.found IS NULL THEN f.unsent
-            ELSE list_filter(f.unsent, lambda i:
-                     NOT list_contains(list_transform(e.found, lambda x: x."column"), i))
-       END AS unsent,
-       CASE WHEN e.found IS NULL THEN f.row
-            ELSE list_transform(f.row, lambda v, i: CASE
-                     WHEN list_contains(list_transform(e.found, lambda x: x."column"), i - 1)
-                     THEN e.found[list_position(
-                              list_transform(e.found, lambda x: x."column"), i - 1)]."value"
-                     ELSE v END)
-       END AS row
-FROM final f LEFT JOIN earlier e ON e.oid = f.oid AND e.stretch = f.stretch AND e.key = f.key
+_STILL_UNSENT = """
+CREATE TEMP TABLE still_unsent AS
+SELECT u.oid, u.stretch, u.last_at, array_to_string(list(u.col ORDER BY u.col), ';') AS positions
+FROM last_unsent u ANTI JOIN earlier e ON e.last_at = u.last_at AND e.col = u.col
+GROUP BY u.oid, u.stretch, u.last_at
 """
 
 
 class KeyedTables:
     """The tables of a log that have a key."""
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    def __init__(self, db: duckdb.DuckDBPyConnection, files: LogFiles, folder: Path) -> None:
         self._db = db
+        self._files = files
         self._folder = folder
 
     def reduce(self) -> None:
@@ -172,12 +145,8 @@ class KeyedTables:
         db.execute(_EVENTS)
         db.execute(_NET)
         self._refuse(_UNSOUND, "rows to be inserted where there is none, and else changed")
-        db.execute(_FINAL)
-        if db.execute("SELECT 1 FROM final WHERE len(unsent) > 0 LIMIT 1").fetchone():
-            db.execute(_EARLIER)
-            db.execute(_FILL_IN)
-        else:
-            db.execute("CREATE TEMP VIEW filled AS SELECT oid, stretch, op, unsent, row FROM final")
+        for step in (_UNSENT, _EARLIER, _STILL_UNSENT):
+            db.execute(step)
 
     def _refuse(self, query: str, expected: str) -> None:
         found = self._db.execute(query).fetchone()
@@ -193,8 +162,8 @@ class KeyedTables:
             """
             SELECT stretch, false AS is_moves, count(*) FILTER (op = 'd'),
                    count(*) FILTER (op = 'u'), count(*) FILTER (op = 'i'),
-                   coalesce(bool_or(len(unsent) > 0), false)
-            FROM filled WHERE oid = $oid GROUP BY stretch
+                   stretch IN (SELECT stretch FROM still_unsent WHERE oid = $oid)
+            FROM net WHERE oid = $oid AND (was OR "is") GROUP BY stretch
             UNION ALL
             SELECT stretch, true, count(*), 0, 0, true
             FROM stretched WHERE oid = $oid AND is_move GROUP BY stretch
@@ -213,12 +182,54 @@ class KeyedTables:
         return tuple(found)
 
     def _write_states(self, relation: RelationDefinition, stretch: int, path: Path) -> None:
-        columns = row_columns("row", len(relation.columns))
+        """Write the rows straight from the segments: none of them waits in memory."""
+        here = f"oid = {relation.oid} AND stretch = {stretch}"
+        carried = [
+            col
+            for (col,) in self._db.execute(
+                f"SELECT DISTINCT col FROM earlier WHERE {here} ORDER BY col"  # noqa: S608
+            ).fetchall()
+        ]
+        keys = {position: place for place, position in enumerate(relation.key_positions, 1)}
+        gone, kept = [], []
+        for i in range(len(relation.columns)):
+            gone.append(f"key[{keys[i]}] AS c{i}" if i in keys else f"NULL AS c{i}")
+            if i in keys:
+                kept.append(f"n.key[{keys[i]}] AS c{i}")
+            elif i in carried:
+                kept.append(f"CASE WHEN e{i}.pos IS NULL THEN l.new[{i + 1}] ELSE e{i}.value END")
+            else:
+                kept.append(f"l.new[{i + 1}] AS c{i}")
+        joins = "".join(
+            f"""
+            LEFT JOIN (SELECT e.last_at, e.pos, l.new[{i + 1}] AS value
+                       FROM (FROM earlier WHERE {here} AND col = {i}) e
+                       JOIN ({self._rows(relation, "earlier", here)}) l ON l.pos = e.pos) e{i}
+            ON e{i}.last_at = n.last_at
+            """  # noqa: S608 - numbers only
+            for i in carried
+        )
         query = f"""
-            SELECT op, coalesce(array_to_string(unsent, ';'), '') AS unsent{columns}
-            FROM filled WHERE oid = {relation.oid} AND stretch = {stretch}
+            SELECT n.op, coalesce(u.positions, '') AS unsent, {", ".join(kept)}
+            FROM ({self._rows(relation, "net", here)}) l
+            JOIN (FROM net WHERE {here} AND "is") n ON l.pos = n.last_at >> 1
+            LEFT JOIN (FROM still_unsent WHERE {here}) u ON u.last_at = n.last_at
+            {joins}
+            UNION ALL
+            SELECT op, '', {", ".join(gone)} FROM net WHERE {here} AND was AND NOT "is"
         """  # noqa: S608 - numbers only
         write_csv(self._db, query, path)
+
+    def _rows(self, relation: RelationDefinition, table: str, where: str) -> str:
+        """Return the query of the relation's new rows in the segments that `table` points to."""
+        pos = "pos" if table == "earlier" else "last_at >> 1"
+        found = self._db.execute(
+            f"SELECT DISTINCT ({pos}) >> 40 FROM {table} WHERE {where}"  # noqa: S608
+        ).fetchall()
+        source = self._files.select(i for (i,) in found)
+        return f"""
+            SELECT pos, new FROM ({source}) WHERE relation = {literal(relation_key(relation))}
+        """  # noqa: S608 - the key is quoted
 
     def _write_moves(self, relation: RelationDefinition, stretch: int, path: Path) -> Path:
         count = len(relation.columns)
