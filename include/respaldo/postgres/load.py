@@ -11,10 +11,9 @@ from psycopg.conninfo import make_conninfo
 from include.respaldo.connections import Connection
 from include.respaldo.errors import RestoreRefused, ToolFailed
 from include.respaldo.ports import Progress
-from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.contents import OWN_SCHEMA, Contents, roles_named
 from include.respaldo.postgres.dump import read_chunks
-from include.respaldo.postgres.introspect import Session
 from include.respaldo.postgres.new_database import (
     create_database,
     database_comment,
@@ -128,9 +127,12 @@ def _load_parallel(
         with unpacked.open("xb") as out:
             for chunk in read_chunks(dump_file):
                 out.write(chunk)
-        more = [*arguments, f"--jobs={jobs}", str(unpacked)]
-        with Run(program, more, env, writes=False, on_line=watch) as run:
-            run.finish()
+        # One section after the other: left to itself, a parallel pg_restore creates the triggers of
+        # a partitioned table before its partitions' rows are there, and they fire for each of them
+        for section in ("pre-data", "data", "post-data"):
+            more = [*arguments, f"--section={section}", f"--jobs={jobs}", str(unpacked)]
+            with Run(program, more, env, writes=False, on_line=watch) as run:
+                run.finish()
     finally:
         unpacked.unlink(missing_ok=True)
 
