@@ -49,8 +49,8 @@ config = load_config()
         # The next run starts a second after this one: whatever is wrong, wait before trying again.
         "retries": 3,
         "retry_delay": timedelta(seconds=5),
-        "retry_exponential_backoff": 3,
-        "max_retry_delay": timedelta(minutes=5),
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": timedelta(seconds=15),  # the other databases of a server wait, too
     },
 )
 def archive_query_log():

@@ -216,7 +216,7 @@ class TestArchiveTrigger:
                 raise result
             return result
 
-        monkeypatch.setattr(archive_trigger, "_looker", lambda: look)
+        monkeypatch.setattr(archive_trigger, "_look", look)
 
         async def first() -> Any:
             return (await anext(ArchiveTrigger(interval=0).run())).payload

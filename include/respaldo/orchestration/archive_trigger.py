@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.respaldo.errors import RespaldoError, can_retry
+from include.respaldo.orchestration.deployment import deployment
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.archive_query_log import Work
+    from include.respaldo.jobs.deployment import Deployment
 
 log = logging.getLogger(__name__)
+#: seconds after which configuration and connections are read again
+_RENEWAL = 600
 
 
 class ArchiveTrigger(BaseTrigger):
@@ -36,13 +42,10 @@ class ArchiveTrigger(BaseTrigger):
 
         All looks happen in a thread: the event loop that all triggers share never waits.
         """
-        look: Callable[[Mapping[str, str] | None], Work] | None = None
         activity: Mapping[str, str] | None = None
         while True:
             try:
-                if look is None:
-                    look = await asyncio.to_thread(_looker)
-                work = await asyncio.to_thread(look, activity)
+                work = await asyncio.to_thread(_look, activity)
             except RespaldoError as error:
                 if not can_retry(error):
                     yield _event(error=str(error))
@@ -60,10 +63,22 @@ def _event(**payload: Any) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
 
-def _looker() -> Callable[[Mapping[str, str] | None], Work]:
-    """Return the look; imports and connections are made once."""
+def _look(since: Mapping[str, str] | None) -> Work:
     from include.respaldo.jobs.archive_query_log import servers_with_work
-    from include.respaldo.orchestration.deployment import deployment
 
-    opened = deployment()
-    return lambda since: servers_with_work(opened, since)
+    opened = _deployment(int(time.monotonic() // _RENEWAL))
+    try:
+        return servers_with_work(opened, since)
+    except RespaldoError:
+        _deployment.cache_clear()  # what was wrong may have been corrected by the next look
+        raise
+
+
+@lru_cache(maxsize=1)
+def _deployment(period: int) -> Deployment:  # noqa: ARG001 - a new period, a new deployment
+    """Return what is opened once for many looks.
+
+    Making an S3 client anew for each would keep Python's lock for tenths of a second, and with it
+    the event loop of all triggers.
+    """
+    return deployment()
