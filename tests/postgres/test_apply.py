@@ -247,6 +247,15 @@ def test_a_log_that_does_not_fit_applies_nothing_and_names_the_table(
     assert "secret" not in str(caught.value)
 
 
+def test_a_value_that_is_none_of_its_type_is_not_shown(
+    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+) -> None:
+    conn.execute("create table t (id int primary key)")
+    with pytest.raises(LogDiverged, match=r"public\.t: .*invalid input") as caught:
+        apply(replays.table("t", replays.keyed(("i", "", "secret"))))
+    assert "secret" not in str(caught.value)
+
+
 def test_fewer_copies_than_must_go_applies_nothing(
     conn: psycopg.Connection[Any], replays: Replays, apply: Any
 ) -> None:

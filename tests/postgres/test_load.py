@@ -234,8 +234,9 @@ def test_a_load_that_fails_says_why_and_leaves_no_file(
     postgres.execute("create table t as select 1 as a", database)
     path = tmp_path / "dump.pgc.zst"
     dump_database(postgres.connection(), database, path)
-    with pytest.raises(ToolFailed, match='relation "t" already exists'):
+    with pytest.raises(ToolFailed, match='relation "t" already exists') as caught:
         load_dump(postgres.connection(), database, path, tmp_path, jobs=2)
+    assert "CREATE TABLE" not in str(caught.value)  # a command may hold a secret
     assert [p.name for p in tmp_path.iterdir()] == ["dump.pgc.zst"]
 
 

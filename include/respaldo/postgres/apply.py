@@ -6,6 +6,7 @@ database do not fit together, and nothing is applied.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,14 +18,20 @@ from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretc
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.apply_keyed import apply_keyed, apply_moves
 from include.respaldo.postgres.apply_rows import apply_rows
-from include.respaldo.postgres.connect import SETTINGS
+from include.respaldo.postgres.connect import SETTINGS, Session
 from include.respaldo.postgres.counts import count_rows
-from include.respaldo.postgres.introspect import Session
 from include.respaldo.postgres.quiet import replaying, unattended
 from include.respaldo.postgres.replay_target import Target, find_target
 
 #: SQLSTATE classes that say: these values do not fit into this table
 _MISFITS = ("22", "23", "44")
+#: for plans of few, big statements; the row limits of a customer's settings do not count here
+_PLANS = {
+    "jit": "off",
+    "work_mem": "64MB",
+    "statement_timeout": "0",
+    "row_security": "off",
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,9 @@ def apply_replay(
     :raises LogDiverged: the log does not fit the database; names the table.
     """
     applied: dict[tuple[str, str], TableApplied] = {}
+    changed = 0
     with replaying(conn):
         for name, value in (SETTINGS | _PLANS).items():
-            if name == "lc_messages":
-                continue  # only a superuser may set it, and it changes no value
             conn.execute(
                 sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value))
             )
@@ -78,26 +84,23 @@ def apply_replay(
             except psycopg.Error as e:
                 if (e.sqlstate or "")[:2] not in _MISFITS:
                     raise
-                # the detail would show a customer's values
                 raise LogDiverged(
-                    f"{target}: the log does not fit the table: {e.diag.message_primary}",
+                    f"{target}: the log does not fit the table: {_without_values(e)}",
                     hint="choose a moment before, or one after the next full backup",
                 ) from None
             key = (target.schema, target.name)
             applied[key] = found
             if progress:
-                changed = found.deleted + found.updated + found.inserted
+                changed += found.deleted + found.updated + found.inserted
                 progress.advance(changed, None, "rows")
     return Applied(applied)
 
 
-#: for plans of few, big statements; the row limits of a customer's settings do not count here
-_PLANS = {
-    "jit": "off",
-    "work_mem": "64MB",
-    "statement_timeout": "0",
-    "row_security": "off",
-}
+def _without_values(error: psycopg.Error) -> str:
+    """Return the server's message; its detail, and what it quotes of data, are a customer's."""
+    message = error.diag.message_primary or ""
+    is_of_data = (error.sqlstate or "").startswith("22")
+    return re.sub(r'".*"', "…", message, flags=re.DOTALL) if is_of_data else message
 
 
 def _apply_table(conn: Session, target: Target, replay: TableReplay) -> TableApplied:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from include.respaldo.errors import LogDiverged
 from include.respaldo.model.replay import KeyedStretch, MovesStretch
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.replay_target import Target
 from include.respaldo.postgres.staging import NUMBER, STAGING, staged, staging
 

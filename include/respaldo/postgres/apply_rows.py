@@ -6,7 +6,7 @@ from psycopg import sql
 
 from include.respaldo.model.replay import RowsStretch
 from include.respaldo.postgres.apply_keyed import expect
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.replay_target import Target
 from include.respaldo.postgres.staging import NUMBER, STAGING, staged, staging
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from psycopg import sql
 
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 
 
 def count_rows(conn: Session, tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:

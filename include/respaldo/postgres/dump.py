@@ -25,8 +25,8 @@ from include.respaldo.errors import CorruptObject, ServerUnreachable, SourceErro
 from include.respaldo.model.backup import Anchor, DatabaseProperties, StoredFile
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.snapshot import Snapshot
-from include.respaldo.postgres.connect import connect
-from include.respaldo.postgres.introspect import Session, read_identity, read_properties
+from include.respaldo.postgres.connect import Session, connect
+from include.respaldo.postgres.introspect import read_identity, read_properties
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
 

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from include.respaldo.errors import Busy, RestoreRefused
 from include.respaldo.model.backup import DatabaseProperties
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.quiet import replaying
 from include.respaldo.postgres.standins import missing_roles

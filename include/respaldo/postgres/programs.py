@@ -22,6 +22,8 @@ from include.respaldo.postgres.connect import libpq_environment
 #: where packages put the programs of each major version, besides PATH
 _FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin")
 _LAST_LINES = 20
+#: libpq's variables that change what a program reads or writes, not where it connects
+_FORMS = frozenset({"PGOPTIONS", "PGCLIENTENCODING", "PGDATESTYLE", "PGTZ"})
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,10 @@ def environment(
 ) -> dict[str, str]:
     """Return a program's whole environment; with a connection it holds the password.
 
-    What the surrounding process has set for libpq does not count, and messages are in English.
+    Where our own sessions find the server through libpq's variables, programs do too; messages
+    are in English.
     """
-    own = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+    own = {name: value for name, value in os.environ.items() if name not in _FORMS}
     own |= {"LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
     return own | (libpq_environment(connection, database) if connection else {})
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from psycopg import sql
 
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
 _ENABLE = {"A": sql.SQL("ENABLE ALWAYS"), "R": sql.SQL("ENABLE REPLICA")}

@@ -10,7 +10,7 @@ from psycopg.rows import class_row, dict_row
 
 from include.respaldo.errors import LogDiverged
 from include.respaldo.model.segment import RelationDefinition
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
 #: object ids below are the same on every server of a major version

@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from include.respaldo.model.segment import Sequence
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.replay_target import Target
 
 CHUNK = 1 << 20

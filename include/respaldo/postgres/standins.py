@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from psycopg import errors as pg
 from psycopg import sql
 
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
 _MARK = "respaldo: stands in for a missing role while a restore loads"
