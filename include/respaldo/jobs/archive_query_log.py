@@ -12,7 +12,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from include.respaldo.errors import Busy, RespaldoError, SomeFailed
+from include.respaldo.config import ServerConfig
+from include.respaldo.errors import Busy, RespaldoError, ServerUnreachable, SomeFailed
 from include.respaldo.jobs.discover import discover_server
 from include.respaldo.jobs.drain_server import ServerDrain
 from include.respaldo.jobs.read_catalog import DATABASES
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
 
 log = logging.getLogger(__name__)
+
+#: a drain that follows tries again after this many seconds when the server went away
+_RECONNECT = 2.0
 
 
 class ArchiveMode(StrEnum):
@@ -131,6 +135,18 @@ def archive(
     """
     server = deployment.server(server_name)
     stop = stop or threading.Event()
+    while True:
+        try:
+            return _drain(deployment, server, mode, stop)
+        except ServerUnreachable as error:
+            if mode is not ArchiveMode.FOLLOW or stop.wait(_RECONNECT):
+                raise
+            deployment.progress.step(f"{error.message}; trying again")
+
+
+def _drain(
+    deployment: Deployment, server: ServerConfig, mode: ArchiveMode, stop: threading.Event
+) -> ArchiveReport:
     begun = time.monotonic()
     with connect(deployment.connection_of(server.name), server.database) as conn:
         if not try_lock(conn, f"respaldo archive {server.name}"):
@@ -139,8 +155,8 @@ def archive(
                 hint="one at a time is enough: it drains all databases of the server",
             )
         drain = ServerDrain(deployment, server, conn, linger=mode is not ArchiveMode.ONCE)
-        drain.open()
         try:
+            drain.open()
             _supervise(deployment, drain, mode, stop)
         finally:
             drain.close()

@@ -34,7 +34,7 @@ from include.respaldo.postgres.watch import flush, look, wait_until_ended
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
-    from include.respaldo.postgres.capture import Session
+    from include.respaldo.postgres.connect import Session
 
 log = logging.getLogger(__name__)
 

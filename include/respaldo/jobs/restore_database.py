@@ -41,9 +41,8 @@ from include.respaldo.model.moments import iso
 from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch, TableReplay
 from include.respaldo.model.units import size_text
 from include.respaldo.postgres.apply import apply_replay
-from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.counts import count_rows
-from include.respaldo.postgres.introspect import Session
 from include.respaldo.postgres.load import load_dump
 from include.respaldo.postgres.new_database import (
     create_database,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.respaldo.errors import Busy, RestoreFailed
 from include.respaldo.jobs.plan_restore import RestorePlan
-from include.respaldo.postgres.connect import connect
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.locks import try_lock
 from include.respaldo.postgres.new_database import database_comment, set_comment
 

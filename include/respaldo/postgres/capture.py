@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
@@ -21,6 +19,7 @@ from include.respaldo.errors import Busy, NotPrepared
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.snapshot import Snapshot
 from include.respaldo.ports import Progress
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.introspect import read_identity
 from include.respaldo.postgres.preparation import (
     FUNCTIONS,
@@ -33,8 +32,6 @@ from include.respaldo.postgres.preparation import (
 )
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.slot import create_slot, drop_slot, slot_name
-
-Session = psycopg.Connection[tuple[Any, ...]]
 
 #: an arbitrary number: two preparations of one database exclude each other
 _ADVISORY_LOCK = 5_117_353_041_160_519

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -42,6 +43,29 @@ SETTINGS: dict[str, str] = {
     "TimeZone": "UTC",
     "lc_monetary": "C",
 }
+
+
+class Session(psycopg.Connection[tuple[Any, ...]]):
+    """A session that says `ServerUnreachable` when it was lost while it was used.
+
+    Leaving its ``with`` block because the connection broke raises that error instead of the
+    driver's: above this package nobody knows the driver.
+    """
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        lost = isinstance(exc_val, psycopg.OperationalError) and self.closed
+        super().__exit__(exc_type, exc_val, exc_tb)
+        if lost:
+            reason = next(iter(str(exc_val).strip().splitlines()), "no reason given")
+            raise ServerUnreachable(
+                f"the session with the server was lost: {reason}",
+                hint="the server may be down or restarting; trying again can help",
+            ) from exc_val
 
 
 def _options(settings: dict[str, str]) -> str:
@@ -130,7 +154,7 @@ def connect(
     autocommit: bool = True,
     application_name: str = "respaldo",
     replication: bool = False,
-) -> psycopg.Connection[tuple[Any, ...]]:
+) -> Session:
     """Open a session whose search_path is pg_catalog and whose values come in canonical text.
 
     :raises ServerUnreachable: nobody answers there now.
@@ -141,7 +165,7 @@ def connect(
         connection, database, application_name=application_name, replication=replication
     )
     try:
-        return psycopg.Connection.connect(**given, autocommit=autocommit)
+        return Session.connect(**given, autocommit=autocommit)
     except psycopg.OperationalError as e:
         raise refusal(connection, str(given["dbname"]), str(e)) from None
 

@@ -16,9 +16,8 @@ from include.respaldo.errors import Busy, ConfigurationError
 from include.respaldo.model.backup import DatabaseProperties, Extension
 from include.respaldo.model.segment import DatabaseState
 from include.respaldo.model.segment import Sequence as SequenceState
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
-
-Session = psycopg.Connection[tuple[Any, ...]]
 
 #: seconds that reading the state may wait for a lock that a running migration holds
 STATE_LOCK_LIMIT = 5

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.introspect import ServerSettings, read_identity, server_settings
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.slot import Slot, list_slots, slot_name
-
-Session = psycopg.Connection[tuple[Any, ...]]
 
 #: earlier versions give messages of logical decoding no way through pgoutput
 OLDEST_VERSION = 140000

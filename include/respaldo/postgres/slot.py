@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 from psycopg import errors as pg
 from psycopg.rows import class_row
 
 from include.respaldo.errors import Busy
 from include.respaldo.model.lsn import Lsn
+from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
-
-Session = psycopg.Connection[tuple[Any, ...]]
 
 
 def slot_name(database_oid: int) -> str:

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from include.respaldo.connections import Connection
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.snapshot import Snapshot
-from include.respaldo.postgres.connect import connect
-from include.respaldo.postgres.introspect import Session
+from include.respaldo.postgres.connect import Session, connect
 
 _PAGE = 8192
 _PAGE_HEADERS = (24, 40)

@@ -100,9 +100,7 @@ def test_the_window_runs_from_the_first_full_backup_to_the_end_of_coverage() -> 
     assert [(i.start, i.end) for i in window.intervals] == [(at(5), at(60))]
 
 
-def test_a_full_backup_that_does_not_see_a_transaction_running_at_the_chains_start_stands_alone() -> (
-    None
-):
+def test_a_full_backup_blind_to_what_ran_at_the_chains_start_stands_alone() -> None:
     chain = Chain(begin(running=(15,)), (), covered=covered(900, 60, 100))
     blind = backup(1, 120, 5, Snapshot(15, 30, (15,)))
     window = recovery_window(DatabaseCatalog(ACME, (blind,), (chain,)))
@@ -181,9 +179,7 @@ def test_a_route_takes_the_segments_from_the_backup_to_the_commit_past_the_targe
     assert quiet[0].sequences_from == parts[5], "its state was read past the target"
 
 
-def test_a_segment_before_the_snapshot_is_taken_when_it_may_hold_what_the_snapshot_does_not_see() -> (
-    None
-):
+def test_a_segment_before_the_snapshot_is_taken_when_it_may_hold_what_is_unseen() -> None:
     early = segment(100, 110, 0, 9)  # ids up to 50
     late = segment(110, 200, 10, 49)
     chain = Chain(begin(), (early, late), covered=covered(900, 90, 200))
