@@ -37,9 +37,7 @@ def replays(conn: psycopg.Connection[Any], tmp_path: Path) -> Replays:
 def apply(postgres: PostgresServer, database: str) -> Any:
     def apply(*tables: TableReplay) -> Applied:
         with connect(postgres.connection(), database) as session:
-            applied = apply_replay(session, tables)
-            assert applied.rows == count_rows(session, applied.rows)
-            return applied
+            return apply_replay(session, tables)
 
     return apply
 
@@ -49,7 +47,11 @@ def rows(conn: psycopg.Connection[Any], table: str) -> list[str]:
 
 
 def test_deletes_updates_and_inserts_leave_the_last_state_of_each_row(
-    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+    conn: psycopg.Connection[Any],
+    replays: Replays,
+    apply: Any,
+    postgres: PostgresServer,
+    database: str,
 ) -> None:
     conn.execute("create table t (id int primary key, name text, n numeric(8,2))")
     conn.execute("insert into t select i, 'old', i from generate_series(1, 5) i")
@@ -68,7 +70,9 @@ def test_deletes_updates_and_inserts_leave_the_last_state_of_each_row(
         "(9,,9.00)",
     ]
     done = applied.tables["public", "t"]
-    assert (done.deleted, done.updated, done.inserted, done.rows) == (1, 1 + 1, 1, 5)
+    assert (done.deleted, done.updated, done.inserted) == (1, 2, 1)
+    with connect(postgres.connection(), database) as session:
+        assert count_rows(session, [("public", "t")]) == {("public", "t"): 5}
 
 
 def test_a_value_that_was_not_sent_stays_whatever_way_the_row_is_written(

@@ -14,7 +14,8 @@ from psycopg import sql
 from embedded.postgres import PostgresServer
 from include.respaldo.errors import ConfigurationError, CorruptObject, SourceError, ToolFailed
 from include.respaldo.postgres.dump import dump_database, dump_globals, read_chunks, verify_dump
-from include.respaldo.postgres.load import create_database, load_dump
+from include.respaldo.postgres.load import load_dump
+from include.respaldo.postgres.new_database import create_database
 from include.respaldo.postgres.programs import Program, tool
 from tests.conftest import drop_database
 

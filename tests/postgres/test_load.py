@@ -15,12 +15,12 @@ from include.respaldo.errors import Busy, RestoreRefused, ToolFailed
 from include.respaldo.model.backup import DatabaseProperties
 from include.respaldo.postgres.dump import dump_database
 from include.respaldo.postgres.introspect import read_properties
-from include.respaldo.postgres.load import (
+from include.respaldo.postgres.load import load_dump
+from include.respaldo.postgres.new_database import (
     create_database,
     database_comment,
     database_exists,
     drop_database,
-    load_dump,
     rename_database,
     restore_identities,
     set_comment,

@@ -19,7 +19,6 @@ from include.respaldo.ports import Progress
 from include.respaldo.postgres.apply_keyed import apply_keyed, apply_moves
 from include.respaldo.postgres.apply_rows import apply_rows
 from include.respaldo.postgres.connect import SETTINGS, Session
-from include.respaldo.postgres.counts import count_rows
 from include.respaldo.postgres.quiet import replaying, unattended
 from include.respaldo.postgres.replay_target import Target, find_target
 
@@ -36,13 +35,12 @@ _PLANS = {
 
 @dataclass(frozen=True)
 class TableApplied:
-    """What was done to one table; `rows` is how many it must hold now."""
+    """What was done to one table, in rows; a truncate counts none."""
 
     truncated: bool
     deleted: int
     updated: int
     inserted: int
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,6 @@ class Applied:
     """What a replay did, by (schema, table)."""
 
     tables: dict[tuple[str, str], TableApplied] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> dict[tuple[str, str], int]:
-        """How many rows each replayed table must hold now."""
-        return {table: applied.rows for table, applied in self.tables.items()}
 
 
 def apply_replay(
@@ -88,8 +81,7 @@ def apply_replay(
                     f"{target}: the log does not fit the table: {_without_values(e)}",
                     hint="choose a moment before, or one after the next full backup",
                 ) from None
-            key = (target.schema, target.name)
-            applied[key] = found
+            applied[target.schema, target.name] = found
             if progress:
                 changed += found.deleted + found.updated + found.inserted
                 progress.advance(changed, None, "rows")
@@ -108,10 +100,6 @@ def _apply_table(conn: Session, target: Target, replay: TableReplay) -> TableApp
         # TRUNCATE refuses a table that a foreign key refers to, replication or not
         form = "DELETE FROM ONLY {}" if target.is_referenced else "TRUNCATE ONLY {}"
         conn.execute(sql.SQL(form).format(target.table))
-        before = 0
-    else:
-        key = (target.schema, target.name)
-        before = count_rows(conn, [key])[key]
     deleted = updated = inserted = 0
     for stretch in replay.stretches:
         match stretch:
@@ -127,4 +115,4 @@ def _apply_table(conn: Session, target: Target, replay: TableReplay) -> TableApp
                 apply_rows(conn, target, stretch)
                 deleted += stretch.removed
                 inserted += stretch.added
-    return TableApplied(replay.truncate, deleted, updated, inserted, before - deleted + inserted)
+    return TableApplied(replay.truncate, deleted, updated, inserted)

@@ -14,31 +14,9 @@ from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.contents import OWN_SCHEMA, Contents, roles_named
 from include.respaldo.postgres.dump import read_chunks
-from include.respaldo.postgres.new_database import (
-    create_database,
-    database_comment,
-    database_exists,
-    drop_database,
-    rename_database,
-    restore_identities,
-    set_comment,
-    set_properties,
-)
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.standins import missing_roles, standing_in
-
-__all__ = [
-    "create_database",
-    "database_comment",
-    "database_exists",
-    "drop_database",
-    "load_dump",
-    "rename_database",
-    "restore_identities",
-    "set_comment",
-    "set_properties",
-]
 
 
 def load_dump(
