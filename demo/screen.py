@@ -69,9 +69,12 @@ class Screen:
         sys.stdout.flush()
         lines = ["", f"STOPPED in step {self._number}: {error}"]
         if isinstance(error.log, Path):
-            lines += [f"the end of {error.log}:", *(f"{INDENT}| {x}" for x in tail(error.log))]
+            lines += [
+                f"the end of {error.log}:",
+                *(f"{INDENT}| {x[:200]}" for x in tail(error.log)),
+            ]
         elif error.log:
-            lines += [f"{INDENT}| {x}" for x in error.log.splitlines()[-30:]]
+            lines += [f"{INDENT}| {x[:200]}" for x in error.log.splitlines()[-30:]]
         lines.append(f"what to do: {error.advice}")
         print("\n".join(lines), file=sys.stderr, flush=True)
 
