@@ -116,6 +116,29 @@ def test_a_loaded_database_equals_its_original(
     assert [p.name for p in tmp_path.iterdir()] == ["dump.pgc.zst"]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_trigger_fires_while_rows_are_loaded(
+    postgres: PostgresServer, database: str, tmp_path: Path, jobs: int
+) -> None:
+    postgres.execute(
+        """
+        create table fired (what text);
+        create function note() returns trigger language plpgsql as
+            $$begin insert into public.fired values (tg_table_name); return new; end$$;
+        create table p (i int) partition by range (i);
+        create table p1 partition of p for values from (0) to (10);
+        create table plain (i int);
+        insert into p select 1; insert into plain values (1);
+        create trigger note before insert on p for each row execute function note();
+        create trigger note before insert on plain for each row execute function note();
+        """,
+        database,
+    )
+    with restored(postgres, database, tmp_path, jobs) as (copy, _, _):
+        assert postgres.execute("select * from fired", copy) == []
+        assert_same_database(postgres.connection(), database, copy)
+
+
 def test_respaldos_own_objects_stay_out_and_the_customers_alike_come(
     postgres: PostgresServer, database: str, tmp_path: Path
 ) -> None:
