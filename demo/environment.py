@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _AIRFLOW_DATABASE = "airflow"
 #: quicker than the defaults, so that nobody waits; see respaldo.example.yaml for what that costs
 _QUERY_LOG = {"segment_age": "2s", "coverage_interval": "5s", "idle_after": "1min"}
 #: what people expect; another one where somebody listens there already
-_PORTS = {"postgres": 55432, "airflow": 8080}
+AIRFLOW_PORT, POSTGRES_PORT = 8080, 55432
 
 
 class Environment:
@@ -111,9 +112,10 @@ class Environment:
         if self._airflow is None:
             folder = self.folder / "airflow"
             try:
-                port = AirflowServer.attach(folder).port
+                saved = AirflowServer.attach(folder)
+                port = saved.port if saved.running else _free(saved.port)
             except FileNotFoundError:
-                port = _port("airflow")
+                port = _free(AIRFLOW_PORT)
             self._airflow = AirflowServer(
                 folder,
                 port,
@@ -154,11 +156,12 @@ class Environment:
             "PGPORT": str(self.postgres.port),
             "PGUSER": "postgres",
             "PGPASSWORD": self.postgres.password,
+            "PYTHONPATH": str(place.ROOT),
         }
-        lines = ["# The demo's own servers. Holds passwords.", f"cd {shlex.quote(str(place.ROOT))}"]
+        lines = ["# The demo's own servers. Holds passwords."]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-        bin_dir = Path(sys.executable).parent
-        lines.append(f'export PATH={shlex.quote(str(bin_dir))}:"$PATH"')
+        first, last = Path(sys.executable).parent, self.postgres.bin_dir
+        lines.append(f'export PATH={shlex.quote(str(first))}:"$PATH":{shlex.quote(str(last))}')
         self.env_file.touch(0o600)
         self.env_file.chmod(0o600)
         self.env_file.write_text("\n".join(lines) + "\n")
@@ -180,17 +183,15 @@ def _postgres(folder: Path) -> PostgresServer:
     try:
         return PostgresServer.attach(folder)
     except FileNotFoundError:
-        return PostgresServer(folder, _port("postgres"))
+        return PostgresServer(folder, _free(POSTGRES_PORT))
 
 
-def _port(of: str) -> int:
-    """Return the port that people expect, or a free one where that is taken."""
-    import socket
-
+def _free(wanted: int) -> int:
+    """Return the port, or another one where somebody listens on it."""
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            s.bind(("127.0.0.1", _PORTS[of]))
+            s.bind(("127.0.0.1", wanted))
         except OSError:
             return free_port()
-    return _PORTS[of]
+    return wanted
