@@ -13,6 +13,7 @@ from include.respaldo.cli.screen import show
 from include.respaldo.errors import ConfigurationError, RespaldoError, SomeFailed
 from include.respaldo.jobs.archive_query_log import ArchiveMode, archive
 from include.respaldo.jobs.check import check
+from include.respaldo.jobs.clean_up import clean_up
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.jobs.discover import discover
 from include.respaldo.jobs.plan_restore import RestoreRequest, default_new_name, moment_text, plan
@@ -92,6 +93,7 @@ def run_backup(deployment: Deployment, arguments: Namespace) -> int:
     run_id = backup_id(deployment.clock.now())
     batches = plan_batches(deployment, category, run_id, arguments.tenant)
     text = take_backup(deployment, batches) if batches else "nothing to back up"
+    text = "\n".join(filter(None, [text, clean_up(deployment).text]))
     sources = [str(s) for batch in batches for s in batch.sources]
     show(text, {"backup_id": run_id, "sources": sources}, as_json=arguments.json)
     return 0

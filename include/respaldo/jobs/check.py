@@ -10,12 +10,15 @@ from uuid import uuid4
 
 from include.respaldo.errors import RespaldoError
 from include.respaldo.jobs.discover import discover_server
+from include.respaldo.jobs.plan_restore import TEMPORARY_PREFIX
 from include.respaldo.jobs.read_catalog import DATABASES
 from include.respaldo.model.units import size_text
 from include.respaldo.ports import Vault
 from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.introspect import list_databases
 from include.respaldo.postgres.preparation import examine
 from include.respaldo.postgres.programs import tool
+from include.respaldo.postgres.slot import SLOT_PREFIX, list_slots, slot_name
 
 if TYPE_CHECKING:
     from include.respaldo.config import ServerConfig
@@ -109,6 +112,7 @@ def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
         bool(databases),
         "" if databases else "no database fits the pattern or query of `tenants`",
     )
+    yield from _left_over(deployment, server, {slot_name(d.oid) for d in databases})
     told: set[str] = set()
     for database in databases:
         try:
@@ -132,3 +136,45 @@ def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
             )
         else:
             yield Finding(str(database.source), "prepared, its changes are captured")
+
+
+def _left_over(deployment: Deployment, server: ServerConfig, wanted: set[str]) -> Iterator[Finding]:
+    """Yield what keeps log or disk on the server though nothing needs it, and slots in danger."""
+    with connect(deployment.connection_of(server.name), server.database) as conn:
+        slots = list_slots(conn)
+        databases = list_databases(conn)
+    for name, slot in slots.items():
+        subject = f"server {server.name}, slot {name}"
+        held = size_text(slot.retained_bytes or 0)
+        if not name.startswith(SLOT_PREFIX):
+            continue
+        if name not in wanted:
+            yield Finding(
+                subject,
+                f"database {slot.database!r} is not protected (any more); its slot holds {held} "
+                "of the server's log",
+                False,
+                f"`unprepare {server.name}/{slot.database}` removes it",
+            )
+        elif slot.is_lost:
+            yield Finding(
+                subject,
+                "the server has dropped log that was not archived",
+                False,
+                "`archive` begins a new chain and takes a full backup by itself",
+            )
+        elif slot.wal_status == "unreserved":
+            yield Finding(
+                subject,
+                f"it is about to be lost: it holds {held}",
+                False,
+                "see that `archive` runs; raise max_slot_wal_keep_size if the disk allows",
+            )
+    for database in databases:
+        if database.name.startswith(TEMPORARY_PREFIX):
+            yield Finding(
+                f"server {server.name}, database {database.name}",
+                f"a restore is under way, or was interrupted: {size_text(database.size)}",
+                True,
+                "if no restore runs, drop it, or run the same restore again",
+            )

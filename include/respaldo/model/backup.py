@@ -13,6 +13,7 @@ from include.respaldo.model.sealed import seal, unseal
 from include.respaldo.model.snapshot import Snapshot
 
 FORMAT = "respaldo-backup/1"
+_BACKUP_ID = "%Y%m%dT%H%M%SZ"
 
 
 class Category(StrEnum):
@@ -195,4 +196,12 @@ class Manifest:
 
 def backup_id(started_at: datetime) -> str:
     """Return the id of a backup begun then; sorts in time order."""
-    return started_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return started_at.astimezone(UTC).strftime(_BACKUP_ID)
+
+
+def parse_backup_id(text: str) -> datetime | None:
+    """Return the time that `backup_id` was given, to the second; None where it is no backup id."""
+    try:
+        return datetime.strptime(text, _BACKUP_ID).replace(tzinfo=UTC)
+    except ValueError:
+        return None

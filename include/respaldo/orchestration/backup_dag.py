@@ -171,13 +171,17 @@ def _carry_out(step: Callable[[Deployment, Batch], StepReport], batch: dict[str,
 def report(batches: list[dict[str, Any]] | None = None) -> str:
     """Say what is sealed in both regions; fail if anything is not, with the reason."""
     from include.respaldo.jobs import take_backup
+    from include.respaldo.jobs.clean_up import clean_up
 
     context = get_current_context()
     with telling_failures():
+        here = deployment()
+        left_over = clean_up(here).text
         try:
-            text = take_backup.report(deployment(), [Batch.from_json(b) for b in batches or ()])
+            text = take_backup.report(here, [Batch.from_json(b) for b in batches or ()])
         except SomeFailed as error:
             raise SomeFailed("be sealed in both regions", _explain(error, context)) from None
+    text = "\n\n".join(filter(None, [text, left_over]))
     tell(text, **context)
     return text
 

@@ -13,10 +13,13 @@ from include.respaldo.model.lsn import Lsn
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
+#: ours, whoever looks at the server's list of slots
+SLOT_PREFIX = "respaldo_"
+
 
 def slot_name(database_oid: int) -> str:
     """Return the slot's name: by oid, because names of databases change and hold anything."""
-    return f"respaldo_{database_oid}"
+    return f"{SLOT_PREFIX}{database_oid}"
 
 
 @dataclass(frozen=True)
