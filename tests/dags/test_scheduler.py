@@ -19,7 +19,9 @@ from embedded.s3 import S3Server
 
 WEIRD = 'tenant_we"ird; drop--$(x)'
 TENANTS = ("tenant_acme", "tenant_broken", WEIRD)
+SYSTEM = "vendor_system"
 BACKUP, ARCHIVE, RESTORE = "backup_tenant_databases", "archive_query_log", "restore_tenant_database"
+BACKUP_SYSTEM = "backup_system_database"
 
 CONFIGURATION = """
 vaults:
@@ -30,6 +32,7 @@ scratch: {scratch}
 time_zone: Europe/Madrid
 servers:
   - {{name: pg1, connection: pg1, tenants: {{pattern: "tenant_*"}}}}
+system_database: {{server: pg1, name: vendor_system}}
 batches: {{sources: 2}}
 query_log: {{segment_age: 500ms, coverage_interval: 1s, idle_after: 1s, longest_run: 10s}}
 """
@@ -48,7 +51,7 @@ def folder() -> Iterator[Path]:
 def server(folder: Path) -> Iterator[PostgresServer]:
     with PostgresServer(folder / "postgres", durable=False) as server:
         server.execute("create database airflow")
-        for name in TENANTS:
+        for name in (*TENANTS, SYSTEM):
             server.execute(f'create database "{name.replace(chr(34), chr(34) * 2)}"')
             server.psql(
                 "create table orders (id int primary key, what text);"
@@ -61,33 +64,39 @@ def server(folder: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="module")
-def airflow(folder: Path, server: PostgresServer) -> Iterator[AirflowServer]:
-    config = folder / "respaldo.yaml"
-    config.write_text(CONFIGURATION.format(folder=folder.as_uri(), scratch=folder / "scratch"))
+def regions(folder: Path) -> Iterator[dict[str, S3Server]]:
     with (
         S3Server(folder / "madrid", "eu-south-2") as primary,
         S3Server(folder / "paris", "eu-west-3") as replica,
     ):
         primary.create_bucket("primary")
         replica.create_bucket("replica")
-        airflow = AirflowServer(
-            folder / "airflow",
-            env={
-                "RESPALDO_CONFIG": str(config),
-                "AIRFLOW_CONN_PG1": server.connection_uri(),
-                "AIRFLOW_CONN_VAULT_PRIMARY": primary.connection_uri(),
-                "AIRFLOW_CONN_VAULT_REPLICA": replica.connection_uri(),
-            },
-            database=server.connection_uri("airflow"),
-        )
-        with airflow:
-            yield airflow
+        yield {"primary": primary, "replica": replica}
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    folder: Path, server: PostgresServer, regions: dict[str, S3Server]
+) -> Iterator[AirflowServer]:
+    config = folder / "respaldo.yaml"
+    config.write_text(CONFIGURATION.format(folder=folder.as_uri(), scratch=folder / "scratch"))
+    with AirflowServer(
+        folder / "airflow",
+        env={
+            "RESPALDO_CONFIG": str(config),
+            "AIRFLOW_CONN_PG1": server.connection_uri(),
+            "AIRFLOW_CONN_VAULT_PRIMARY": regions["primary"].connection_uri(),
+            "AIRFLOW_CONN_VAULT_REPLICA": regions["replica"].connection_uri(),
+        },
+        database=server.connection_uri("airflow"),
+    ) as airflow:
+        yield airflow
 
 
 @pytest.fixture(scope="module")
 def client(airflow: AirflowServer) -> Iterator[AirflowClient]:
     with airflow.client() as client:
-        client.wait_for_dags(BACKUP, ARCHIVE, RESTORE)
+        client.wait_for_dags(BACKUP, BACKUP_SYSTEM, ARCHIVE, RESTORE)
         yield client
 
 
@@ -134,9 +143,9 @@ def databases(server: PostgresServer) -> set[str]:
 
 @pytest.mark.timeout(600)
 def test_an_order_deleted_by_mistake_is_there_again_in_the_restored_database(
-    server: PostgresServer, client: AirflowClient
+    server: PostgresServer, regions: dict[str, S3Server], client: AirflowClient
 ) -> None:
-    for dag_id in (BACKUP, RESTORE):
+    for dag_id in (BACKUP, BACKUP_SYSTEM, RESTORE):
         client.unpause(dag_id)
 
     # one broken tenant fails alone and by name; a weird name is like any other
@@ -160,6 +169,10 @@ def test_an_order_deleted_by_mistake_is_there_again_in_the_restored_database(
     assert "1 backed up into both regions" in run["note"]
     labels = {t["rendered_map_index"] for t in client.task_instances(BACKUP, run["dag_run_id"])}
     assert "pg1/tenant_broken" in labels
+
+    run = run_to_end(client, BACKUP_SYSTEM)
+    assert run["state"] == "success", story(client, BACKUP_SYSTEM, run)
+    assert "pg1/vendor_system" in run["note"]
 
     # archiving starts by itself, and goes on by itself
     client.unpause(ARCHIVE)
@@ -199,4 +212,11 @@ def test_an_order_deleted_by_mistake_is_there_again_in_the_restored_database(
     assert by_task["restore"] == ["upstream_failed"]
     assert by_task["discard"] == ["skipped"]
     assert databases(server) == before
+
+    # the primary region is gone: the replica is used, and the summary says so
     client.pause(ARCHIVE)
+    regions["primary"].stop()
+    run = run_to_end(client, RESTORE, **form, new_name="from_replica")
+    assert run["state"] == "success", story(client, RESTORE, run)
+    assert "replica" in run["note"]
+    assert server.execute(query, "from_replica") == [("the big one",)]

@@ -43,11 +43,11 @@ def restore_params(config: Config, choices: Sequence[str]) -> dict[str, Param]:
             format="date-time",
             title="Moment to return to / Momento al que volver",
             description_md="The database as it was at this moment: everything committed up to "
-            "then, nothing after it. The picker shows the time zone chosen at the top right of "
-            f"this page; the plan repeats the moment in **{zone}** time. / La base de datos tal "
-            "como estaba en ese momento: todo lo confirmado hasta entonces, nada posterior. El "
-            "selector usa la zona horaria elegida arriba a la derecha; el plan repite el momento "
-            f"en hora de **{zone}**.",
+            "then, nothing after it. The picker shows the time zone of the clock at the bottom "
+            f"left of the page; the plan repeats the moment in **{zone}** time. / La base de datos "
+            "tal como estaba en ese momento: todo lo confirmado hasta entonces, nada posterior. El "
+            "selector usa la zona horaria del reloj de abajo a la izquierda; el plan repite el "
+            f"momento en hora de **{zone}**.",
         ),
         "new_name": Param(
             None,
