@@ -187,6 +187,7 @@ def test_an_order_deleted_by_mistake_is_there_again_in_the_restored_database(
     run = run_to_end(client, RESTORE, **form, new_name="restored")
     assert run["state"] == "success", story(client, RESTORE, run)
     assert "was restored to" in run["note"]
+    assert client.xcom(RESTORE, run["dag_run_id"], "verify")["database"] == "restored"
     assert "ticket 4711" in run["note"]
     query = "select what from orders where id = 4711"
     assert server.execute(query, "restored") == [("the big one",)]
