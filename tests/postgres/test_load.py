@@ -139,6 +139,29 @@ def test_no_trigger_fires_while_rows_are_loaded(
         assert_same_database(postgres.connection(), database, copy)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_triggers_of_a_partitioned_table_do_not_fire_while_its_rows_are_loaded(
+    postgres: PostgresServer, database: str, tmp_path: Path, jobs: int
+) -> None:
+    postgres.execute(
+        """
+        create table movements (id int, what text) partition by range (id);
+        create table movements_1 partition of movements for values from (0) to (10000);
+        create table movements_2 partition of movements for values from (10000) to (30000);
+        create table stock (on_hand int); insert into stock values (0);
+        create function move() returns trigger language plpgsql as
+            $$begin update public.stock set on_hand = on_hand + 1; return null; end$$;
+        create trigger moved after insert on movements for each row
+            when (new.id % 1000 = 0) execute function move();
+        insert into movements select i, repeat('x', 100) from generate_series(1, 20000) i;
+        update stock set on_hand = 42
+        """,
+        database,
+    )
+    with restored(postgres, database, tmp_path, jobs) as (copy, _, _):
+        assert postgres.execute("select on_hand from public.stock", copy) == [(42,)]
+
+
 def test_respaldos_own_objects_stay_out_and_the_customers_alike_come(
     postgres: PostgresServer, database: str, tmp_path: Path
 ) -> None:
