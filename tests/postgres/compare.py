@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from difflib import unified_diff
 from typing import Any
@@ -51,15 +52,20 @@ def database_content(conn: psycopg.Connection[Any]) -> dict[Table, list[str]]:
 
 def assert_same_content(a: psycopg.Connection[Any], b: psycopg.Connection[Any]) -> None:
     """Fail with the first rows of each table that differ."""
-    left, right = database_content(a), database_content(b)
-    assert left.keys() == right.keys(), f"tables: {left.keys() ^ right.keys()}"
-    differences = [
+    differences = content_differences(database_content(a), database_content(b))
+    assert not differences, "\n".join(differences)
+
+
+def content_differences(left: dict[Table, list[str]], right: dict[Table, list[str]]) -> list[str]:
+    """Return, for each table that differs, the first rows that only one has."""
+    if left.keys() != right.keys():
+        return [f"tables: {left.keys() ^ right.keys()}"]
+    return [
         f"{'.'.join(table)}: only left {_surplus(rows, right[table])[:3]}, "
         f"only right {_surplus(right[table], rows)[:3]}"
         for table, rows in left.items()
         if rows != right[table]
     ]
-    assert not differences, "\n".join(differences)
 
 
 def schema_text(connection: Connection, database: str) -> str:
@@ -107,11 +113,4 @@ def connect(connection: Connection, database: str) -> psycopg.Connection[Any]:
 
 
 def _surplus(rows: Iterable[str], other: Iterable[str]) -> list[str]:
-    remaining = list(other)
-    surplus = []
-    for row in rows:
-        if row in remaining:
-            remaining.remove(row)
-        else:
-            surplus.append(row)
-    return surplus
+    return list((Counter(rows) - Counter(other)).elements())

@@ -38,7 +38,7 @@ class ArchiveMode(StrEnum):
 
     #: everything up to now is archived
     ONCE = "once"
-    #: nothing has changed for a while, or the longest run is over
+    #: nothing changed, or has changed for a while; or the longest run is over
     UNTIL_IDLE = "until-idle"
     #: it is told to stop
     FOLLOW = "follow"
@@ -190,8 +190,8 @@ def _supervise(
             return
         if mode is ArchiveMode.UNTIL_IDLE:
             over = now - started >= settings.longest_run
-            idle = now - drain.last_change_at >= settings.idle_after and drain.reached_start()
-            if over or idle:
+            quiet = drain.total.changes == 0 or now - drain.last_change_at >= settings.idle_after
+            if over or (quiet and drain.reached_start()):
                 return
         if drain.nothing_left():
             return

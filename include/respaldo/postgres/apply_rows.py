@@ -43,16 +43,25 @@ def apply_rows(conn: Session, target: Target, stretch: RowsStretch) -> None:
         if stretch.added:
             found = conn.execute(
                 sql.SQL(
-                    "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE"
+                    "INSERT INTO {} {} OVERRIDING SYSTEM VALUE"
                     " SELECT {} FROM {} s, generate_series(1, s.copies) WHERE s.copies > 0"
                 ).format(
                     target.table,
-                    sql.SQL(", ").join(sql.Identifier(c.name) for c in target.columns),
+                    _names(target),
                     sql.SQL(", ").join(staged(i) for i in range(len(target.columns))),
                     STAGING,
                 )
             ).rowcount
             expect(target, "adds", stretch.added, found)
+
+
+def _names(target: Target) -> sql.Composable:
+    """Return the list of columns; nothing for a table that has none, for which () is no list."""
+    if not target.columns:
+        return sql.SQL("")
+    return sql.SQL("({})").format(
+        sql.SQL(", ").join(sql.Identifier(c.name) for c in target.columns)
+    )
 
 
 def _image(values: list[sql.Composable]) -> sql.Composable:
