@@ -171,6 +171,7 @@ class Environment:
         passwords = self.folder / "airflow" / "passwords.json"
         return [
             ("Airflow", f"{self.airflow.url}   user admin, password in {passwords}"),
+            ("", f"{self.airflow.url}/dags/restore_tenant_database   the form: Trigger"),
             ("command line", f". {self.env_file} && python -m include.respaldo check"),
             ("PostgreSQL", f". {self.env_file} && psql tenant_acme"),
             ("vaults", f"{self.installation.primary.folder}/objects (primary), "
