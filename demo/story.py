@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-from demo import place
 from demo.comparison import Contents, contents
 from demo.environment import RATE, Environment
-from demo.erp.application import Session, enter
+from demo.erp.application import Session
 from demo.erp.orders import Order, choose_order, delete_order, find_order
-from demo.screen import ZONE, Screen, Stopped, clock, wait_for
-from embedded.airflow_client import ENDED, AirflowClient
-from include.respaldo.jobs.deployment import Deployment
+from demo.screen import ZONE, Screen, Stopped, clock
+from demo.stage import ARCHIVE, TENANT, Stage, took
 from include.respaldo.jobs.plan_restore import default_new_name
-from include.respaldo.jobs.read_catalog import read_catalog
-from include.respaldo.model.backup import Category, Source
-from include.respaldo.model.catalog import recovery_window
 from include.respaldo.model.target import TargetTime
-from include.respaldo.model.units import duration_text, size_text
+from include.respaldo.model.units import size_text
 
-TENANT = "tenant_acme"
 BACKUP, SYSTEM = "backup_tenant_databases", "backup_system_database"
-ARCHIVE, RESTORE = "archive_query_log", "restore_tenant_database"
+RESTORE = "restore_tenant_database"
 
 
-class Story:
+class Story(Stage):
     """The steps, in the order in which they are played; each stands on those before it."""
-
-    def __init__(self, environment: Environment, screen: Screen) -> None:
-        self.environment = environment
-        self.screen = screen
-        self.source = Source(Category.TENANT_DATABASES, "pg1", TENANT)
 
     # -- the stage ------------------------------------------------------------------------------
 
@@ -104,7 +88,7 @@ class Story:
             runs = [(dag, airflow.trigger(dag)) for dag in (BACKUP, SYSTEM)]
             for dag, run_id in runs:
                 run = self._follow(airflow, dag, run_id, within=150)
-                self.screen.say(f"{dag}: {_took(run)}")
+                self.screen.say(f"{dag}: {took(run)}")
                 self.screen.quote(run["note"] or "", limit=8)
 
     def wait_for_window(self) -> None:
@@ -180,7 +164,7 @@ class Story:
                 },
             )
             run = self._follow(airflow, RESTORE, run_id, within=180, tasks=True)
-        self.screen.say(f"{RESTORE}: {_took(run)}; the note of the run says:")
+        self.screen.say(f"{RESTORE}: {took(run)}; the note of the run says:")
         self.screen.quote(run["note"] or "")
 
     def prove(self) -> None:
@@ -260,114 +244,6 @@ class Story:
             start <= self.target < end,
         )
 
-    # -- how ------------------------------------------------------------------------------------
-
-    def _airflow(self) -> AirflowClient:
-        return self.environment.airflow.client()
-
-    def _deployment(self) -> Deployment:
-        return self.environment.installation.deployment()
-
-    def _enter(self, database: str) -> Session:
-        return enter(self.environment.connection, database)
-
-    def _check(self, text: str, holds: bool) -> None:
-        self.screen.say(f"{'yes' if holds else 'NO '}  {text}")
-        if not holds:
-            raise Stopped(
-                f"expected, and not so: {text}",
-                advice="this is a bug; databases and vaults are left as they are: "
-                f". {self.environment.env_file} && python -m include.respaldo catalog {TENANT}",
-            )
-
-    def _show_order(self, order: Order) -> None:
-        self.screen.quote(
-            "\n".join([
-                str(order),
-                *(
-                    f"  {quantity:>10} {name:<32} {amount:>12}"
-                    for name, quantity, amount in order.lines
-                ),
-            ])
-        )
-
-    def _wait_for_log(self, moment: datetime, within: float) -> tuple[datetime, datetime]:
-        """Return the stretch of the recovery window that reaches past a moment, once it does."""
-        deployment = self._deployment()
-        last: list[tuple[datetime, datetime]] = []
-
-        def reached() -> bool:
-            window = recovery_window(read_catalog(deployment, self.source))
-            last[:] = [(i.start, i.end) for i in window.intervals[-1:]]
-            return bool(last) and last[0][1] > moment
-
-        def otherwise() -> Stopped:
-            with self._airflow() as airflow:
-                return Stopped(
-                    f"the query log of {TENANT} has not reached {clock(moment)} in {within:g} s"
-                    + (f"; it is at {clock(last[0][1])}" if last else "; there is none"),
-                    log=_archive_log(airflow),
-                    advice=f"look at {ARCHIVE} in Airflow: {self.environment.airflow.url}",
-                )
-
-        wait_for(reached, within, otherwise)
-        return last[0]
-
-    def _follow(
-        self, airflow: AirflowClient, dag: str, run_id: str, within: float, *, tasks: bool = False
-    ) -> dict[str, Any]:
-        """Return the run once it has ended well; say meanwhile which tasks have ended."""
-        said: set[tuple[str, int]] = set()
-
-        def ended() -> bool:
-            run = airflow.run(dag, run_id)
-            if tasks:
-                done = [t for t in airflow.task_instances(dag, run_id) if t["state"] == "success"]
-                for task in sorted(done, key=lambda t: str(t["end_date"])):
-                    key = task["task_id"], task["map_index"]
-                    if key not in said:
-                        said.add(key)
-                        self.screen.say(f"{task['task_id']:<10} {duration_text(task['duration'])}")
-            return run["state"] in ENDED
-
-        def otherwise() -> Stopped:
-            return Stopped(
-                f"{dag} has not ended in {within:g} s",
-                log=_run_log(airflow, dag, run_id),
-                advice=f"look at it in Airflow: {self.environment.airflow.url}/dags/{dag}",
-            )
-
-        wait_for(ended, within, otherwise)
-        run = airflow.run(dag, run_id)
-        if run["state"] != "success":
-            raise Stopped(
-                f"{dag} has failed: {run['note'] or 'without a note'}",
-                log=_run_log(airflow, dag, run_id),
-                advice=f"look at it in Airflow: {self.environment.airflow.url}/dags/{dag}",
-            )
-        return run
-
-    def _respaldo(self, *arguments: str, within: float = 120) -> str:
-        """Run the command line as a person would; return what it printed."""
-        self.screen.say(f"$ python -m include.respaldo {shlex.join(arguments)}")
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "include.respaldo", *arguments],
-                cwd=place.ROOT,
-                env=os.environ | self.environment.installation.environment(),
-                capture_output=True,
-                text=True,
-                timeout=within,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Stopped(
-                f"`{arguments[0]}` has not ended in {within:g} s", log=str(error.stderr or "")
-            ) from None
-        if done.returncode:
-            raise Stopped(f"`{arguments[0]}` ended with {done.returncode}", log=done.stderr)
-        return done.stdout
-
 
 def play(environment: Environment, screen: Screen) -> None:
     """Play it from its beginning to its end.
@@ -421,26 +297,3 @@ def _newest_order(session: Session) -> tuple[str, datetime]:
     ).fetchone()
     assert row is not None
     return row[0], row[1]
-
-
-def _took(run: dict[str, Any]) -> str:
-    begun, ended = (datetime.fromisoformat(run[k]) for k in ("start_date", "end_date"))
-    return duration_text((ended - begun) / timedelta(seconds=1))
-
-
-def _run_log(airflow: AirflowClient, dag: str, run_id: str) -> str:
-    """Return the end of the logs of the tasks that did not end well."""
-    lines: list[str] = []
-    for task in airflow.task_instances(dag, run_id):
-        if task["state"] in {"success", "skipped", "upstream_failed", None}:
-            continue
-        lines.append(f"--- {task['task_id']}[{task['map_index']}]: {task['state']}")
-        if task["try_number"]:
-            log = airflow.logs(dag, run_id, task["task_id"], task["try_number"], task["map_index"])
-            lines += log.splitlines()[-25:]
-    return "\n".join(lines)
-
-
-def _archive_log(airflow: AirflowClient) -> str:
-    runs = airflow.runs(ARCHIVE, limit=1)
-    return _run_log(airflow, ARCHIVE, runs[0]["dag_run_id"]) if runs else "it has never run"

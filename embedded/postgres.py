@@ -94,7 +94,14 @@ class PostgresServer:
             pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
         except (OSError, ValueError, IndexError):
             return None
-        return pid if _alive(pid) else None
+        return pid if _alive(pid) and self._is_postmaster(pid) else None
+
+    def _is_postmaster(self, pid: int) -> bool:
+        """Return whether the process serves this folder; the file outlives a crashed machine."""
+        try:
+            return os.fsencode(self.data) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
 
     def bin(self, name: str) -> str:
         """Return the path of one of this server's programs: ``pg_dump``, ``pgbench`` …"""
