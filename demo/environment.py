@@ -43,7 +43,6 @@ class Environment:
                         "connection": "respaldo_pg1",
                         "tenants": {"pattern": "tenant_*"},
                         # beside the live ones, and no tenants themselves
-                        "exclude": ["*_restored_*"],
                     }
                 ],
                 "system_database": {"server": SERVER, "name": SYSTEM_DATABASE},

@@ -50,7 +50,7 @@ def check(deployment: Deployment) -> tuple[Finding, ...]:
 
 def _findings(deployment: Deployment) -> Iterator[Finding]:
     config = deployment.config
-    yield Finding("configuration", f"{len(config.servers)} servers, two vaults")
+    yield Finding("configuration", f"servers: {len(config.servers)}; vaults: 2")
     yield from _landing_zone(deployment)
     try:
         vaults = (deployment.vaults.primary, deployment.vaults.replica)
