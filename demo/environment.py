@@ -37,14 +37,6 @@ class Environment:
             postgres=self.postgres,
             detached=True,
             settings={
-                "servers": [
-                    {
-                        "name": SERVER,
-                        "connection": "respaldo_pg1",
-                        "tenants": {"pattern": "tenant_*"},
-                        # beside the live ones, and no tenants themselves
-                    }
-                ],
                 "system_database": {"server": SERVER, "name": SYSTEM_DATABASE},
                 "query_log": _QUERY_LOG,
             },
