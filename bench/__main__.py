@@ -1,0 +1,45 @@
+"""``python -m bench [name…] [--small]``: run the benchmarks, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from bench.machine import description
+from bench.table import title
+
+#: name -> what it compares
+BENCHMARKS = {
+    "replay": "the replay of a query log, with PostgreSQL's native logical apply",
+    "archive": "commit to durable in both regions; what archiving costs the server",
+    "backup": "100 tenants into both regions, with a shell loop of pg_dump | zstd",
+    "restore": "one tenant among 50 to a minute, with pgBackRest",
+    "decode": "decoding, writing and reducing a log in memory, with nothing",
+}
+
+
+def main() -> None:
+    """Run those that are named, or all."""
+    described = "\n".join(f"  {name:8} {what}" for name, what in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=f"Benchmarks on servers of their own:\n{described}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="*", help="which ones (default: all)")
+    parser.add_argument("--small", action="store_true", help="only to see that they work")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.name) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    print(description(), flush=True)
+    for name in arguments.name or BENCHMARKS:
+        title(f"{name}: {BENCHMARKS[name]}")
+        module = import_module(f"bench.bench_{name}")
+        if name == "decode":
+            module.main()
+        else:
+            module.run(small=arguments.small)
+
+
+if __name__ == "__main__":
+    main()
