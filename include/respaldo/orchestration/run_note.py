@@ -1,6 +1,6 @@
 """The note of a DAG run: where the people who open it look first.
 
-A task cannot write it over Airflow's task API (docs/decisions/0006); the public REST API can. It is
+A task cannot write it over Airflow's task API (docs/decisions/0005); the public REST API can. It is
 called over the connection ``respaldo_airflow`` where there is one (host, port and a user who may
 edit DAG runs, or a token as the password alone). Without it the same text stands in the log.
 """
