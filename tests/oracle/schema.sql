@@ -1,0 +1,175 @@
+-- A schema of corner cases; every table here is compared, row by row, after every restore.
+
+create type mood as enum ('low', 'so so', 'high');
+create type address as (street text, zip char(5));
+create domain short_note as text check (length(value) <= 200);
+
+create table dropped_first (gone int, id int, more text, gone_too text, kept int default 3);
+alter table dropped_first drop column gone, drop column gone_too;
+alter table dropped_first add primary key (id);
+
+create table customers (
+    id int generated always as identity primary key,
+    code text unique,
+    name varchar(60) not null,
+    balance numeric(12, 2),
+    rate numeric,
+    active boolean,
+    grade char(3),
+    tags text[],
+    grid int[][],
+    data jsonb,
+    raw json,
+    born date,
+    seen timestamptz,
+    opened time,
+    ratio float8,
+    small real,
+    ip inet,
+    span interval,
+    during tstzrange,
+    place point,
+    feeling mood,
+    home address,
+    homes address[],
+    remark short_note,
+    mask bit varying(20),
+    found tsvector,
+    paid money,
+    page xml,
+    updated_at timestamptz
+);
+create index on customers (lower(name)) where active;
+
+create table orders (
+    id bigserial primary key,
+    customer_id int references customers on delete cascade,
+    price numeric(10, 2) not null default 0,
+    amount int not null default 1,
+    total numeric generated always as (price * amount) stored,
+    placed_at timestamptz not null default clock_timestamp(),
+    comment text
+);
+
+create table order_lines (
+    order_id bigint references orders on delete cascade on update cascade,
+    line_no smallint,
+    product text,
+    amount numeric,
+    primary key (order_id, line_no)
+);
+
+-- swaps of a secondary unique value: checked at once, and at the end of the transaction
+create table lockers (id int primary key, code text unique, holder int unique);
+create table seats (
+    id int primary key, position int not null unique deferrable initially deferred, sitter text
+);
+-- a key that is checked late is no replica identity
+create table ranks (rank int primary key deferrable initially deferred, name text);
+create table numbered (n int primary key, what text, body text);
+alter table numbered alter body set storage external;
+
+-- no key: rows that are equal are told apart by their number only
+create table journal (what text, n int, at timestamptz, body text, ratio float8, j json);
+alter table journal alter body set storage external;
+create table nothing ();
+
+create table documents (
+    id uuid primary key, title text, body text, blob bytea, counter int not null default 0,
+    extra jsonb
+);
+alter table documents alter body set storage external, alter blob set storage external;
+create table by_index (code text not null, body text, n int);
+create unique index by_index_code on by_index (code);
+alter table by_index replica identity using index by_index_code;
+alter table by_index alter body set storage external;
+create table in_full (id int primary key, body text, n int);
+alter table in_full replica identity full;
+alter table in_full alter body set storage external;
+
+-- values that are equal, and not the same text
+create table amounts (k numeric primary key, what text);
+create table ratios (k float8 primary key, what int);
+create table codes (k char(5), l varchar(5), primary key (l, k));
+create table moments (k timestamptz primary key, during interval unique, what int);
+
+create table stock (
+    region text, id int, amount int, note text, primary key (region, id)
+) partition by list (region);
+create table stock_north partition of stock for values in ('north');
+create table stock_south (note text, region text not null, amount int, id int not null);
+alter table stock attach partition stock_south for values in ('south');
+create table stock_rest partition of stock default partition by range (id);
+create table stock_rest_low partition of stock_rest for values from (minvalue) to (50);
+create table stock_rest_high partition of stock_rest for values from (50) to (maxvalue);
+
+create table things (id serial primary key, what text);
+create table special_things (special text) inherits (things);
+
+create table tree (
+    id int primary key,
+    parent int references tree on delete set null on update cascade deferrable initially deferred
+);
+
+create table carts (id serial primary key, what text);
+create table cart_lines (cart int references carts, what text);
+create unlogged table scratchpad (id serial primary key, what text);
+create sequence steps increment by -5 maxvalue 1000000 start 1000000;
+create table stepped (id int primary key default nextval('steps'), what text);
+alter sequence steps owned by stepped.id;
+create sequence tickets cache 5;
+
+create schema "Ünï ""quoted""";
+create table "Ünï ""quoted"""."We""ird, Täble" (
+    "select" int primary key, "new\line" text, "tab	bed" text, "position" int
+);
+
+create table audit (
+    id bigint generated by default as identity, at timestamptz default clock_timestamp(),
+    who text, what text, row_before jsonb, row_after jsonb
+);
+create table counted (what text primary key, times int not null);
+
+create function write_audit() returns trigger language plpgsql as $$
+begin
+    insert into audit (who, what, row_before, row_after)
+    values (session_user, tg_op || ' ' || tg_table_name, to_jsonb(old), to_jsonb(new));
+    return null;
+end $$;
+create function touch() returns trigger language plpgsql as $$
+begin
+    new.updated_at := clock_timestamp();
+    return new;
+end $$;
+create function count_change() returns trigger language plpgsql as $$
+begin
+    insert into counted values (tg_table_name, 1)
+    on conflict (what) do update set times = counted.times + 1;
+    return null;
+end $$;
+create trigger audited after insert or update or delete on customers
+    for each row execute function write_audit();
+create trigger touched before insert or update on customers
+    for each row execute function touch();
+create trigger audited after insert or update or delete on stock
+    for each row execute function write_audit();
+create trigger always_counted after insert or update or delete on lockers
+    for each row execute function count_change();
+alter table lockers enable always trigger always_counted;
+
+create view rich as select id, name from customers where balance > 1000;
+create materialized view totals as select customer_id, sum(total) from orders group by 1 with no data;
+
+insert into lockers select n, 'code ' || n, n from generate_series(1, 20) n;
+insert into seats select n, n, 'sitter ' || n from generate_series(1, 20) n;
+insert into ranks select n, 'rank ' || n from generate_series(1, 10) n;
+insert into numbered select n, 'n ' || n, repeat(md5(n::text), 100) from generate_series(1, 20) n;
+insert into tree select n, nullif(n / 2, 0) from generate_series(1, 15) n;
+insert into in_full select n, repeat(md5(n::text), 100), 0 from generate_series(1, 20) n;
+insert into by_index select 'c' || n, repeat(md5(n::text), 100), 0 from generate_series(1, 20) n;
+insert into documents
+    select gen_random_uuid(), 'd' || n, repeat(md5(n::text), 200), decode(repeat(md5(n::text), 150), 'hex')
+    from generate_series(1, 20) n;
+insert into customers (code, name, balance) select 'c' || n, 'customer ' || n, n from generate_series(1, 30) n;
+insert into orders (customer_id, price, amount) select n, n, n from generate_series(1, 30) n;
+insert into order_lines select n, 1, 'product', 1 from generate_series(1, 30) n;
