@@ -493,3 +493,22 @@ def test_a_relation_replaced_by_a_view_is_refused(
     conn.execute("drop table t; create view t as select 1 as a")
     with pytest.raises(LogDiverged, match="no such table"):
         apply(replace(replay))
+
+
+def test_a_table_without_columns_gets_its_rows_back(
+    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+) -> None:
+    conn.execute("create table t (); alter table t replica identity full")
+    conn.execute("insert into t default values")
+    apply(replays.table("t", replays.rows((3,))))
+    assert rows(conn, "t") == ["()"] * 4
+    apply(replays.table("t", replays.rows((-2,))))
+    assert rows(conn, "t") == ["()"] * 2
+
+
+def test_a_table_of_computed_columns_only_gets_its_rows_back(
+    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+) -> None:
+    conn.execute("create table t (a int generated always as (1) stored)")
+    apply(replays.table("t", replays.rows((2,))))
+    assert rows(conn, "t") == ["(1)"] * 2
