@@ -84,6 +84,8 @@ def dump_database(
             arguments = (
                 "--format=custom",
                 "--compress=0",
+                # empty by contract: so PostgreSQL's own recovery leaves them
+                "--no-unlogged-table-data",
                 f"--snapshot={exported}",
                 f"--lock-wait-timeout={round(lock_wait.total_seconds() * 1000)}",
                 "--no-password",
