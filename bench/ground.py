@@ -70,12 +70,12 @@ def respaldo(made: Installation, *arguments: str) -> float:
 
     :raises RuntimeError: it failed; holds what it said.
     """
-    return run(
+    return execute(
         [sys.executable, "-m", "include.respaldo", *arguments, "--quiet"], made.environment()
     )
 
 
-def run(argv: Sequence[str], environ: Mapping[str, str], **more: Any) -> float:
+def execute(argv: Sequence[str], environ: Mapping[str, str], **more: Any) -> float:
     """Run a program; return the seconds it took.
 
     :raises RuntimeError: it failed; holds what it said.

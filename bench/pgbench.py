@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.ground import run
+from bench.ground import execute
 from embedded.postgres import PostgresServer
 
 CLIENTS = 8
@@ -27,7 +27,7 @@ class Load:
 def fill(server: PostgresServer, database: str, scale: int) -> None:
     """Make a database with pgbench's tables: 100,000 accounts for each unit of scale."""
     server.execute(f'create database "{database}"')
-    run(
+    execute(
         [server.bin("pgbench"), "-i", "-q", "-s", str(scale)],
         server.environment(database),
     )
