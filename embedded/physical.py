@@ -69,7 +69,8 @@ class PhysicalBackup:
             ],
             self.server.environment(),
         )
-        _give(self.base, like=self.server.data)
+        for path in (self.base, *self.base.rglob("*")):
+            _give(path, like=self.server.data)
 
     def end_of_log(self) -> None:
         """Return once everything written so far is archived."""
@@ -119,12 +120,12 @@ class PhysicalBackup:
             at = target.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
             until = {"recovery_target_time": at}
         folder.mkdir()
-        _give(folder, like=self.server.data)
         # cp keeps owners, and shares the blocks where the file system can
         _run(["cp", "-a", "--reflink=auto", str(self.base), str(folder / "data")], os.environ)
         shutil.copy(self.server.folder / "password", folder / "password")
         (folder / "data" / "recovery.signal").touch()
-        _give(folder, like=self.server.data)
+        for path in (folder, folder / "password", folder / "data" / "recovery.signal"):
+            _give(path, like=self.server.data)
         recovered = PostgresServer.attach(folder, self.server.bin_dir)
         recovered.configure(
             port=str(free_port()),
@@ -156,11 +157,11 @@ def _wait_until_recovered(server: PostgresServer) -> None:
             return
 
 
-def _give(folder: Path, *, like: Path) -> None:
-    """Give all below a folder to the account that owns another; only root has to and can."""
+def _give(path: Path, *, like: Path) -> None:
+    """Give it to the account that owns another; only root has to and can."""
     if os.geteuid() == 0:
         owner = like.stat()
-        _run(["chown", "-R", f"{owner.st_uid}:{owner.st_gid}", str(folder)], os.environ)
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _run(argv: list[str], environ: dict[str, str] | os._Environ[str]) -> str:

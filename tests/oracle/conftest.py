@@ -40,6 +40,7 @@ class History:
 
     seed: int
     installation: Installation
+    deployment: Deployment
     physical: PhysicalBackup
     #: tenant -> its schema as it was before Respaldo touched it
     schemas: dict[str, str]
@@ -131,6 +132,7 @@ def history(installation: Installation) -> History:
     return History(
         seed,
         installation,
+        installation.deployment(),
         physical,
         schemas,
         writers.database_of,

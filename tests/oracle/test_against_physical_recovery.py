@@ -103,6 +103,7 @@ def test_any_moment_is_restored_as_physical_recovery_of_the_server_restores_it(
                 with server.connect(tenant) as theirs:
                     wrong = compare(history, tenant, target, rng, theirs)
                 differences += [f"moment {number}, {moment.target}, {what}" for what in wrong]
+                print(*differences[-len(wrong) :] if wrong else (), sep="\n", end="", flush=True)
                 raced += isinstance(moment.target, datetime) and isinstance(target, TargetLsn)
                 compared += 1
     print(f"{compared} restores compared, {raced} of them by position instead of time")
@@ -159,8 +160,7 @@ def restored(
 
     :return: the new database's name, and what it was made from.
     """
-    deployment = history.installation.deployment()
-    name = "restored"
+    deployment, name = history.deployment, "restored"
     planned = plan(deployment, RestoreRequest(source_of(tenant), target, name, SERVER))
     route = rng.choice(planned.routes)
     planned = replace(planned, routes=(route,))
