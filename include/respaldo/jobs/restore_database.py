@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from include.respaldo.errors import Busy, LogDiverged, RestoreFailed, RestoreRefused, VaultError
 from include.respaldo.jobs.fetch_restore import (
@@ -50,7 +50,6 @@ from include.respaldo.postgres.new_database import (
     drop_database,
     rename_database,
     restore_identities,
-    set_comment,
     set_properties,
 )
 from include.respaldo.postgres.sequences import set_sequences
@@ -200,53 +199,66 @@ def verify(deployment: Deployment, planned: RestorePlan) -> RestoreSummary:
     """
     request = planned.request
     connection = deployment.connection_of(request.to_server)
-    begun = time.monotonic()
     with exclusively(deployment, planned) as admin:
         stage = read_stage(admin, planned)
-        if stage["stage"] != "replayed":
+        if stage["stage"] == "loaded":
             raise RestoreFailed(
                 "the query log was not replayed yet", hint="run the restore from its beginning"
             )
-        route = planned.routes[stage["route"]]
-        manifest = read_manifest(deployment, planned, route)
-        assert manifest.database is not None
-        expected = {(schema, table): n for schema, table, n in stage["rows"]}
-        with connect(connection, planned.temporary_name) as conn:
-            found = count_rows(conn, list(expected))
-        for table, rows in expected.items():
-            if found[table] != rows:
-                raise LogDiverged(
-                    f"{'.'.join(table)} has {found[table]:,} rows; full backup and query log "
-                    f"together have {rows:,}",
-                    hint="the restore was given up; try a moment after the next full backup",
-                )
-        notes = list(stage["notes"])
-        notes += set_properties(admin, planned.temporary_name, manifest.database)
-        when = target_text(request.target, planned.time_zone)
-        set_comment(
-            admin,
-            planned.temporary_name,
-            f"respaldo: restored from {request.source} as of {when}. {request.reason}".strip(),
-        )
-        rename_database(admin, planned.temporary_name, request.new_name)
+        if stage["stage"] == "replayed":
+            stage = _verify(deployment, planned, admin, stage)
+        if database_exists(admin, planned.temporary_name):
+            rename_database(admin, planned.temporary_name, request.new_name)
         size = _size(admin, request.new_name)
+    return RestoreSummary(
+        request=request,
+        time_zone=planned.time_zone,
+        durations=stage["durations"],
+        transactions=stage["transactions"],
+        changes=stage["changes"],
+        backup_id=planned.routes[stage["route"]].backup_id,
+        size=size,
+        last=stage["last"],
+        connect=how_to_connect(connection, request.new_name),
+        notes=tuple(dict.fromkeys(stage["notes"])),
+    )
+
+
+def _verify(
+    deployment: Deployment, planned: RestorePlan, admin: Session, stage: dict[str, Any]
+) -> dict[str, Any]:
+    """Count, set what makes the database usable, and write down that it is complete."""
+    request = planned.request
+    begun = time.monotonic()
+    route = planned.routes[stage["route"]]
+    manifest = read_manifest(deployment, planned, route)
+    assert manifest.database is not None
+    expected = {(schema, table): n for schema, table, n in stage["rows"]}
+    with connect(deployment.connection_of(request.to_server), planned.temporary_name) as conn:
+        found = count_rows(conn, list(expected))
+    for table, rows in expected.items():
+        if found[table] != rows:
+            raise LogDiverged(
+                f"{'.'.join(table)} has {found[table]:,} rows; full backup and query log "
+                f"together have {rows:,}",
+                hint="the restore was given up; try a moment after the next full backup",
+            )
+    notes = stage["notes"] + list(set_properties(admin, planned.temporary_name, manifest.database))
     if planned.large_objects:
         notes.append(
             f"{planned.large_objects} large objects are as of the full backup {route.backup_id}"
         )
-    durations = {**stage["durations"], "verify": round(time.monotonic() - begun, 3)}
-    return RestoreSummary(
-        request=request,
-        time_zone=planned.time_zone,
-        durations=durations,
-        transactions=stage["transactions"],
-        changes=stage["changes"],
-        backup_id=route.backup_id,
-        size=size,
-        last=stage["last"],
-        connect=how_to_connect(connection, request.new_name),
-        notes=tuple(dict.fromkeys(notes)),
-    )
+    stage = {
+        **stage,
+        "stage": "verified",
+        "durations": {**stage["durations"], "verify": round(time.monotonic() - begun, 3)},
+        "notes": notes,
+    }
+    when = target_text(request.target, planned.time_zone)
+    words = f"restored from {request.source} as of {when}. {request.reason}".strip()
+    del stage["rows"]
+    set_stage(admin, planned, stage, words.replace("\n", " "))
+    return stage
 
 
 def discard(deployment: Deployment, planned: RestorePlan) -> None:

@@ -1,4 +1,7 @@
-"""How far a restore is: kept in the comment of its temporary database, so any worker can go on."""
+"""How far a restore is: kept in the comment of its database, so any worker can go on.
+
+A line for people, then one of JSON. It stays there, and says where the database came from.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
 
 #: a comment that begins so keeps the database from being taken for a tenant
-_MARK = "respaldo: restoring "
+_MARK = "respaldo: "
 
 
 @contextmanager
@@ -35,21 +38,29 @@ def exclusively(deployment: Deployment, planned: RestorePlan) -> Iterator[Sessio
 
 def begin_stage(planned: RestorePlan) -> str:
     """Return the comment of a temporary database into which nothing was loaded yet."""
-    return _MARK + json.dumps({"plan": planned.digest, "stage": "begun"})
+    return _comment(planned, {"stage": "begun"}, "restoring")
 
 
-def set_stage(conn: Session, planned: RestorePlan, stage: dict[str, Any]) -> None:
-    """Keep what this step has to tell the next."""
-    text = json.dumps({"plan": planned.digest, **stage})
-    set_comment(conn, planned.temporary_name, _MARK + text)
+def set_stage(
+    conn: Session, planned: RestorePlan, stage: dict[str, Any], words: str = "restoring"
+) -> None:
+    """Keep what this step has to tell the next; `words` are for people who look at the database."""
+    set_comment(conn, planned.temporary_name, _comment(planned, stage, words))
 
 
 def read_stage(admin: Session, planned: RestorePlan) -> dict[str, Any]:
     """Return what the step before has kept.
 
+    A restore that was complete when its last step was interrupted is found under its final name.
+
     :raises RestoreFailed: there is none, or another restore of the same name has begun since.
     """
-    stage = _read(admin, planned)
+    request = planned.request
+    stage = _read(admin, planned.temporary_name)
+    if stage is None:
+        done = _read(admin, request.new_name)
+        if done is not None and done["plan"] == planned.digest:
+            return done
     if stage is None or stage["stage"] == "begun":
         raise RestoreFailed(
             "the full backup was not loaded, or was discarded",
@@ -57,7 +68,7 @@ def read_stage(admin: Session, planned: RestorePlan) -> dict[str, Any]:
         )
     if stage["plan"] != planned.digest:
         raise RestoreFailed(
-            f"another restore into {planned.request.new_name!r} has begun since",
+            f"another restore into {request.new_name!r} has begun since",
             hint="choose another name, or wait for that one",
         )
     return stage
@@ -65,13 +76,20 @@ def read_stage(admin: Session, planned: RestorePlan) -> dict[str, Any]:
 
 def belongs_to(admin: Session, planned: RestorePlan) -> bool:
     """Return whether the temporary database is there, and made by this plan."""
-    stage = _read(admin, planned)
+    stage = _read(admin, planned.temporary_name)
     return stage is not None and stage["plan"] == planned.digest
 
 
-def _read(admin: Session, planned: RestorePlan) -> dict[str, Any] | None:
-    comment = database_comment(admin, planned.temporary_name) or ""
-    if not comment.startswith(_MARK):
+def _comment(planned: RestorePlan, stage: dict[str, Any], words: str) -> str:
+    return f"{_MARK}{words}\n" + json.dumps({"plan": planned.digest, **stage})
+
+
+def _read(admin: Session, database: str) -> dict[str, Any] | None:
+    words, _, text = (database_comment(admin, database) or "").rpartition("\n")
+    if not words.startswith(_MARK):
         return None
-    stage: dict[str, Any] = json.loads(comment.removeprefix(_MARK))
-    return stage
+    try:
+        stage = json.loads(text)
+    except ValueError:
+        return None
+    return stage if isinstance(stage, dict) and {"plan", "stage"} <= stage.keys() else None
