@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from include.respaldo.cli.moments import parse_moment, parse_target, parse_zone
 from include.respaldo.cli.screen import show
-from include.respaldo.errors import ConfigurationError, RespaldoError, SomeFailed
+from include.respaldo.errors import ConfigurationError, SomeFailed
 from include.respaldo.jobs.archive_query_log import ArchiveMode, archive
 from include.respaldo.jobs.check import check
 from include.respaldo.jobs.clean_up import clean_up
@@ -22,7 +22,7 @@ from include.respaldo.jobs.read_catalog import DATABASES, archived_sources, read
 from include.respaldo.jobs.restore_database import restore_database
 from include.respaldo.jobs.show_log import show_log
 from include.respaldo.jobs.take_backup import plan_batches, take_backup
-from include.respaldo.model.backup import Category, backup_id
+from include.respaldo.model.backup import Category, backup_id, parse_backup_id
 from include.respaldo.model.catalog import recovery_window
 from include.respaldo.model.moments import iso
 from include.respaldo.model.units import size_text
@@ -90,7 +90,12 @@ def run_unprepare(deployment: Deployment, arguments: Namespace) -> int:
 
 def run_backup(deployment: Deployment, arguments: Namespace) -> int:
     category = Category.SYSTEM_DATABASE if arguments.system else Category.TENANT_DATABASES
-    run_id = backup_id(deployment.clock.now())
+    if arguments.id is not None and parse_backup_id(arguments.id) is None:
+        raise ConfigurationError(
+            f"{arguments.id!r} is no backup id", hint="write it like 20261122T020000Z"
+        )
+    run_id = arguments.id or backup_id(deployment.clock.now())
+    deployment.progress.step(f"backup {run_id} (if interrupted: `backup --id {run_id}` goes on)")
     batches = plan_batches(deployment, category, run_id, arguments.tenant)
     text = take_backup(deployment, batches) if batches else "nothing to back up"
     text = "\n".join(filter(None, [text, clean_up(deployment).text]))
@@ -122,7 +127,7 @@ def run_archive(deployment: Deployment, arguments: Namespace) -> int:
             reports[name] = asdict(report)
             if not arguments.json:
                 show(report.text, None, as_json=False)
-        except RespaldoError as error:
+        except Exception as error:  # noqa: BLE001 - raised again below, by name
             failures[name] = error
 
     threads = [threading.Thread(target=drain, args=(name,)) for name in names]
@@ -130,12 +135,12 @@ def run_archive(deployment: Deployment, arguments: Namespace) -> int:
         thread.start()
     for thread in threads:
         thread.join()
-    if arguments.json:
-        show("", reports, as_json=True)
     if len(failures) == 1 and len(names) == 1:
         raise next(iter(failures.values()))
     if failures:
         raise SomeFailed("be archived", failures)
+    if arguments.json:
+        show("", reports, as_json=True)
     return 0
 
 

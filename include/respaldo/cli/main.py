@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     unprepare.add_argument("tenant", nargs="+", help="database or server/database")
     backup = command("backup", "take full backups now")
     backup.add_argument("tenant", nargs="*", help="database or server/database; none: all")
+    backup.add_argument(
+        "--id", metavar="BACKUP_ID", help="go on with an interrupted run: only what is missing"
+    )
     backup.add_argument("--system", action="store_true", help="the system database instead")
     archive = command("archive", "archive the query logs")
     archive.add_argument("--server", action="append", help="only this server (may be repeated)")
@@ -104,7 +107,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands.COMMANDS[arguments.command](deployment, arguments)
     except RespaldoError as error:
         if arguments.json:
-            problem = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+            problem = {
+                "error": type(error).__name__,
+                "message": error.message,
+                "hint": error.hint,
+                "failures": {
+                    name: str(e)
+                    for name, e in (error.failures if isinstance(error, SomeFailed) else {}).items()
+                },
+            }
             print(json.dumps(problem, ensure_ascii=False))
         print(f"error: {error}", file=sys.stderr)
         return exit_code(error)

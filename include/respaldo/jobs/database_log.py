@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
-from include.respaldo.errors import VaultUnreachable
 from include.respaldo.jobs.open_log import OpenedLog
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Source
@@ -31,6 +30,7 @@ from include.respaldo.querylog.segment import RelationMap, SegmentWriter
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
+    from include.respaldo.jobs.replica_lag import ReplicaLag
     from include.respaldo.jobs.time_marks import TimeMarks
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,10 @@ class DatabaseLog:
         source: Source,
         opened: OpenedLog,
         marks: TimeMarks,
+        lag: ReplicaLag,
     ) -> None:
         self.source = source
+        self._lag = lag
         self._deployment = deployment
         self._begin = opened.chain.begin
         self._marks = marks
@@ -79,20 +81,23 @@ class DatabaseLog:
         self._position = opened.position
         #: all before it may be confirmed: durable segments, or a recorded coverage, reach it
         self._confirmable = opened.position
-        self._until = opened.chain.until or opened.chain.begin.started_at
+        self._until = opened.chain.until
         self._state = opened.state
-        #: segments that the replica vault did not take yet
-        self._lagging: list[tuple[str, str]] = []
 
     @property
     def chain_id(self) -> str:
         return self._begin.chain_id
 
-    def covered(self) -> Covered:
-        """Return how far the log is durable now, in position and in time."""
+    def covered(self) -> Covered | None:
+        """Return how far the log is durable now, in position and in time.
+
+        None while no time is known yet: nothing but the server's own clock can tell.
+        """
         marked = self._marks.latest_before(self._position)
-        if marked is not None and marked > self._until:
+        if marked is not None and (self._until is None or marked > self._until):
             self._until = marked
+        if self._until is None:
+            return None
         return Covered(self.chain_id, self._position, self._until, self._head)
 
     def coverage_recorded(self, covered: Covered) -> None:
@@ -142,7 +147,7 @@ class DatabaseLog:
                 aged = first_at is not None and time.monotonic() - first_at >= age
                 between = not writer.in_transaction
                 leaving = between and received >= upto and not keep_on(got_changes)
-                beside = leaving and look_beside and drained.segments == 0
+                beside = leaving and look_beside and drained.segments == 0 and received > self._head
                 if (between and not writer.is_empty and (aged or leaving)) or (
                     beside and self._large_objects_changed()
                 ):
@@ -198,15 +203,10 @@ class DatabaseLog:
         drained.add(counted)
 
     def _store(self, segment: Segment, path: Path) -> None:
-        vaults = self._deployment.vaults
         key = keys.segment_key(self.source, self.chain_id, segment)
-        vaults.primary.put(key, path, sha256=segment.sha256)
+        self._deployment.vaults.primary.put(key, path, sha256=segment.sha256)
         failpoints.reach(failpoints.SEGMENT_IN_PRIMARY)
-        try:
-            vaults.replica.put(key, path, sha256=segment.sha256)
-        except VaultUnreachable as error:
-            log.warning("%s: the replica vault lags: %s", self.source, error.message)
-            self._lagging.append((key, segment.sha256))
+        self._lag.put(key, path, sha256=segment.sha256)
         failpoints.reach(failpoints.SEGMENT_IN_REPLICA)
         path.unlink(missing_ok=True)
 
@@ -227,15 +227,3 @@ class DatabaseLog:
                 what=f"between {before.read_at:%H:%M:%S} and {state.read_at:%H:%M:%S} UTC",
             ),
         )
-
-    def catch_up_replica(self) -> int:
-        """Store in the replica what it did not take before; return how many still lag."""
-        vaults = self._deployment.vaults
-        while self._lagging:
-            key, sha256 = self._lagging[0]
-            try:
-                vaults.replica.copy_from(vaults.primary, key, sha256=sha256)
-            except VaultUnreachable:
-                break
-            self._lagging.pop(0)
-        return len(self._lagging)

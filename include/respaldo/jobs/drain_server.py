@@ -12,16 +12,18 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
 from include.respaldo.config import ServerConfig
 from include.respaldo.errors import ChainBroken, RespaldoError, VaultUnreachable
+from include.respaldo.jobs.anchor_chains import ChainAnchors
 from include.respaldo.jobs.database_log import DatabaseLog, Drained
 from include.respaldo.jobs.discover import discover_server
-from include.respaldo.jobs.open_log import needs_full_backup, open_log, put_in_both
+from include.respaldo.jobs.open_log import open_log, put_in_both
 from include.respaldo.jobs.read_catalog import DATABASES, newest_coverage
-from include.respaldo.jobs.take_backup import backup_of, take_backup
+from include.respaldo.jobs.replica_lag import ReplicaLag
 from include.respaldo.jobs.time_marks import TimeMarks
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Source
@@ -30,7 +32,7 @@ from include.respaldo.model.moments import moment_key
 from include.respaldo.model.segment import Coverage, Covered
 from include.respaldo.postgres.introspect import database_activity
 from include.respaldo.postgres.slot import list_slots, slot_name
-from include.respaldo.postgres.watch import flush, look, wait_until_ended
+from include.respaldo.postgres.watch import flush, look
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -49,6 +51,10 @@ _BACK_OFF = 5.0
 _REDISCOVER = 60.0
 #: warn when a slot may be lost after this many more bytes of log
 _SLOT_WARNING = 256 * 1024 * 1024
+#: seconds given to a replica that lags, each time and at the end: what is left waits
+_CATCH_UP, _CATCH_UP_AT_END = 3.0, 30.0
+#: older records of coverage are superseded: nobody reads them
+_COVERAGE_COMPARED = timedelta(days=2)
 
 
 @dataclass
@@ -93,12 +99,22 @@ class ServerDrain:
         self._coverage_due = 0.0
         self._rediscover_due = 0.0
         self._position = Lsn(0)
-        self._lagging = False
+        #: the server's clock when the drain began, and a position past all commits until then
+        self._began_at: datetime | None = None
+        self._goal: Lsn | None = None
+        self._lag = ReplicaLag(deployment.vaults)
+        self._anchors = ChainAnchors(deployment)
         self._slot_warnings: dict[str, str] = {}
         self.last_change_at = deployment.clock.now()
         self.total = Drained()
         self.begun: dict[str, str] = {}
-        self.failures: dict[str, BaseException] = {}
+        self._failures: dict[str, BaseException] = {}
+
+    @property
+    def failures(self) -> dict[str, BaseException]:
+        """Source -> why it is not archived, or has no full backup in its new chain."""
+        with self._changed:
+            return {**self._anchors.failures, **self._failures}
 
     @property
     def databases(self) -> int:
@@ -108,6 +124,7 @@ class ServerDrain:
     def open(self) -> None:
         """Start the workers."""
         self._coverage = newest_coverage(self._deployment, self._server.name)
+        self._compare_coverage()
         self._look()
         self._rediscover()
         self._activity = database_activity(self._conn)
@@ -129,12 +146,16 @@ class ServerDrain:
         if now >= self._coverage_due:
             self._watch_slots()
             self.record_coverage()
+            self._lag.catch_up(_CATCH_UP)
             self._coverage_due = now + self._settings.coverage_interval.total_seconds()
 
     def reached_start(self) -> bool:
-        """Return whether every database was archived up to where the drain started."""
+        """Return whether every database can be restored up to the time at which the drain began."""
         with self._changed:
-            return all(e.reached or str(e.source) in self.failures for e in self._entries.values())
+            tried = all(
+                e.reached or str(e.source) in self._failures for e in self._entries.values()
+            )
+        return tried and not self._anchors.busy
 
     def nothing_left(self) -> bool:
         """Return whether there is no database to drain."""
@@ -143,8 +164,8 @@ class ServerDrain:
     def notes(self) -> Iterator[str]:
         """Yield what people should know."""
         yield from self._slot_warnings.values()
-        if self._lagging:
-            yield "the replica vault lags behind: it is caught up with when it answers again"
+        if self._lag.note is not None:
+            yield self._lag.note
 
     def close(self) -> None:
         """Stop the workers, each at its next safe point, and record how far the logs reach."""
@@ -153,8 +174,10 @@ class ServerDrain:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+        self._anchors.close()
         self._look()
         self.record_coverage()
+        self._lag.catch_up(_CATCH_UP_AT_END)
 
     def _look(self) -> None:
         """Take the time of where the log ends; make sure that visits can get there."""
@@ -164,36 +187,50 @@ class ServerDrain:
             moment = look(self._conn)
         self._position = moment.flushed
         self._marks.sample(moment.at, moment.inserted)
+        self._began_at = self._began_at or moment.at
+        if self._goal is None:
+            self._goal = self._marks.position_past(self._began_at)
 
     def record_coverage(self) -> None:
         """Write one record for the server of how far each log is durable, in both regions."""
         with self._changed:
             logs = {name: e.log for name, e in self._entries.items() if e.log is not None}
-        covered = {name: opened.covered() for name, opened in logs.items()}
+        reached = {name: opened.covered() for name, opened in logs.items()}
+        covered = {name: item for name, item in reached.items() if item is not None}
         if not covered:
             return
         now = self._deployment.clock.now()
-        record = Coverage(self._server.name, now, covered)
+        # those that are not open now reach as far as before: only the newest record is ever read
+        record = Coverage(self._server.name, now, {**self._coverage, **covered})
         key = keys.coverage_key(self._server.name, moment_key(now))
         try:
-            self._lagging = not put_in_both(self._deployment, key, record.to_bytes())
+            put_in_both(self._deployment, self._lag, key, record.to_bytes())
         except VaultUnreachable as error:
             log.warning("coverage of %s is not recorded: %s", self._server.name, error.message)
             return
         failpoints.reach(failpoints.COVERAGE_RECORDED)
-        for name, opened in logs.items():
-            opened.coverage_recorded(covered[name])
-            self._coverage[name] = covered[name]
-        if not self._lagging:
-            self._lagging = sum(opened.catch_up_replica() for opened in logs.values()) > 0
+        for name, item in covered.items():
+            logs[name].coverage_recorded(item)
+        self._coverage |= covered
+
+    def _compare_coverage(self) -> None:
+        """Find the records that an earlier drain could not store in the replica."""
+        prefix = keys.coverage_prefix(self._server.name)
+        since = moment_key(self._deployment.clock.now() - _COVERAGE_COMPARED)
+        after = keys.coverage_key(self._server.name, since)
+        vaults = self._deployment.vaults
+        written = [o.key for o in vaults.list(prefix, after=after)]
+        if vaults.primary_lost is None:
+            self._lag.compare(prefix, written, after=after)
 
     def _rediscover(self) -> None:
         self._rediscover_due = time.monotonic() + _REDISCOVER
+        self._anchors.retry()
         found = discover_server(self._deployment, self._server, frozenset(DATABASES))
         with self._changed:
             known = {d.source.name: d for d in found}
             for name in [n for n in self._entries if n not in known]:
-                del self._entries[name]
+                self._failures.pop(str(self._entries.pop(name).source), None)
             for name, database in known.items():
                 entry = self._entries.get(name)
                 if entry is None or entry.oid != database.oid:
@@ -233,13 +270,15 @@ class ServerDrain:
             rest = self._settings.coverage_interval.total_seconds()
             try:
                 drained = self._visit(entry, was_active)
-                self.failures.pop(str(entry.source), None)
-                entry.reached = True
+                with self._changed:
+                    self._failures.pop(str(entry.source), None)
+                    entry.reached = True
             except Exception as error:
                 # Whatever it is, it is this database's alone: the others go on.
                 level = logging.WARNING if isinstance(error, RespaldoError) else logging.ERROR
                 log.log(level, "%s: %s", entry.source, error, exc_info=level == logging.ERROR)
-                self.failures[str(entry.source)] = error
+                with self._changed:
+                    self._failures[str(entry.source)] = error
                 if isinstance(error, ChainBroken):
                     entry.log = None
                 rest = _BACK_OFF
@@ -257,6 +296,10 @@ class ServerDrain:
     def _visit(self, entry: _Entry, was_active: bool) -> Drained:
         if entry.log is None:
             entry.log = self._open(entry)
+        with self._changed:
+            # a second at most: then it is known which position lies past the drain's beginning
+            self._changed.wait_for(lambda: self._goal is not None or self._stopping)
+            upto = max(self._position, self._goal or self._position)
         idle_since = time.monotonic()
 
         def keep_on(got_changes: bool) -> bool:
@@ -268,22 +311,14 @@ class ServerDrain:
                 not self._stopping and not self._others_wait() and now - idle_since < self._linger
             )
 
-        return entry.log.visit(self._position, keep_on, look_beside=was_active)
+        return entry.log.visit(upto, keep_on, look_beside=was_active)
 
     def _open(self, entry: _Entry) -> DatabaseLog:
-        opened = open_log(self._deployment, entry.source, self._coverage)
-        opened_log = DatabaseLog(self._deployment, entry.source, opened, self._marks)
-        begin = opened.chain.begin
+        opened = open_log(self._deployment, entry.source, self._coverage, self._lag)
         if opened.begun_because is not None:
             self.begun[entry.source.name] = opened.begun_because
-        if needs_full_backup(self._deployment, entry.source, opened.chain):
-            wait_until_ended(
-                self._deployment.connection_of(entry.source.server),
-                begin.snapshot.in_progress,
-                self._settings.slot_timeout,
-            )
-            take_backup(self._deployment, [backup_of(self._deployment, entry.source)])
-        return opened_log
+        self._anchors.want(entry.source, opened.chain.begin)
+        return DatabaseLog(self._deployment, entry.source, opened, self._marks, self._lag)
 
     def _others_wait(self) -> bool:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
-from include.respaldo.errors import KeyNotFound, NotPrepared, VaultError, VaultUnreachable
+from include.respaldo.errors import NotPrepared, VaultError
 from include.respaldo.jobs.read_catalog import fetch_segment, read_chains
 from include.respaldo.model import keys
-from include.respaldo.model.backup import Manifest, Source
-from include.respaldo.model.catalog import Chain, is_anchored
+from include.respaldo.model.backup import Source
+from include.respaldo.model.catalog import Chain
 from include.respaldo.model.continuity import BeginAnew, GoOn, SlotFacts, continuity
 from include.respaldo.model.moments import moment_key
 from include.respaldo.model.segment import ChainEnd, ChainStart, Covered, DatabaseState
@@ -27,6 +28,7 @@ from include.respaldo.querylog.segment import read_footer
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
+    from include.respaldo.jobs.replica_lag import ReplicaLag
     from include.respaldo.model.lsn import Lsn
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,9 @@ class OpenedLog:
     begun_because: str | None
 
 
-def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered]) -> OpenedLog:
+def open_log(
+    deployment: Deployment, source: Source, coverage: dict[str, Covered], lag: ReplicaLag
+) -> OpenedLog:
     """Return the chain to add to, preparing the database and beginning a chain where needed.
 
     Idempotent; a crash at any step is made good by calling it again.
@@ -53,10 +57,11 @@ def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered
     :raises NotPrepared: the server does not allow it (its settings, rights); the hint says what to
         change.
     """
-    if deployment.vaults.primary_lost is not None:
-        raise deployment.vaults.primary_lost  # the replica may lag: it proves no continuity
     connection = deployment.connection_of(source.server)
     chains, _ = read_chains(deployment, source, coverage, with_barriers=False)
+    if deployment.vaults.primary_lost is not None:
+        raise deployment.vaults.primary_lost  # the replica may lag: it proves no continuity
+    lag.compare(keys.query_log_prefix(source), _written(source, chains))
     chain = chains[-1] if chains else None
     with connect(connection, source.name) as conn:
         identity = read_identity(conn)
@@ -87,7 +92,7 @@ def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered
             decision = adopted
         assert isinstance(decision, BeginAnew)
         if chain is not None and chain.end is None:
-            _close(deployment, source, chain, decision.reason)
+            _close(deployment, source, lag, chain, decision.reason)
         if slot is not None:
             drop_slot(conn, name, terminate=True)
         prepared = prepare(
@@ -116,7 +121,7 @@ def open_log(deployment: Deployment, source: Source, coverage: dict[str, Covered
             reason=decision.reason,
             state=read_state(conn),
         )
-    put_in_both(deployment, keys.chain_key(source, begin.chain_id), begin.to_bytes())
+    put_in_both(deployment, lag, keys.chain_key(source, begin.chain_id), begin.to_bytes())
     failpoints.reach(failpoints.CHAIN_BEGUN)
     log.info("%s: a new chain begins (%s)", source, decision.reason)
     return OpenedLog(Chain(begin), begin.start, begin.state, decision.reason)
@@ -128,7 +133,7 @@ def _adopt(
     """Verify what the chain goes on from: its last segment, and that capture was never removed.
 
     A segment that an earlier drain stored but never confirmed is adopted here: the stream starts at
-    its end, and what the replica vault lacks is copied.
+    its end.
     """
     if found.broken is not None:
         return BeginAnew(found.broken)
@@ -141,69 +146,34 @@ def _adopt(
                 state = read_footer(path).state
             except (VaultError, ValueError) as error:
                 return BeginAnew(f"its last segment cannot be read: {error}")
-    catch_up_replica(deployment, source, chain)
     return OpenedLog(chain, go_on.position, state, None)
 
 
-def catch_up_replica(deployment: Deployment, source: Source, chain: Chain) -> int:
-    """Copy to the replica what it lacks of a chain; return how many objects were copied.
-
-    A replica that does not answer is left for the next time.
-    """
-    primary, replica = deployment.vaults.primary, deployment.vaults.replica
-    chain_id = chain.begin.chain_id
-    copied = 0
-    try:
-        there = {o.key for o in replica.list(keys.chain_prefix(source, chain_id))}
-        begin_key = keys.chain_key(source, chain_id)
-        if begin_key not in there:
-            data = chain.begin.to_bytes()
-            replica.put(begin_key, data, sha256=sha256(data).hexdigest())
-        for segment in chain.segments:
-            key = keys.segment_key(source, chain_id, segment)
-            if key not in there:
-                replica.copy_from(primary, key, sha256=segment.sha256)
-                copied += 1
-    except (VaultUnreachable, KeyNotFound) as error:
-        log.warning("%s: the replica vault lags: %s", source, error.message)
-    return copied
-
-
-def needs_full_backup(deployment: Deployment, source: Source, chain: Chain) -> bool:
-    """Return whether the newest full backup is not anchored in the chain (or there is none)."""
-    vaults = deployment.vaults
-    manifests = [
-        stored.key
-        for stored in vaults.list(keys.backups_prefix(source))
-        if stored.key.endswith("/" + keys.MANIFEST)
-    ]
-    for key in sorted(manifests, reverse=True):
-        try:
-            newest = vaults.read_verified(key, Manifest.from_bytes)
-        except VaultError:
-            continue
-        return not is_anchored(newest, chain)
-    return True
-
-
-def _close(deployment: Deployment, source: Source, chain: Chain, reason: str) -> None:
+def _close(
+    deployment: Deployment, source: Source, lag: ReplicaLag, chain: Chain, reason: str
+) -> None:
     end = ChainEnd(chain.begin.chain_id, deployment.clock.now(), reason, chain.covered)
-    put_in_both(deployment, keys.closed_key(source, chain.begin.chain_id), end.to_bytes())
+    key = keys.closed_key(source, chain.begin.chain_id)
+    put_in_both(deployment, lag, key, end.to_bytes())
     log.warning("%s: the chain %s is closed: %s", source, chain.begin.chain_id, reason)
 
 
-def put_in_both(deployment: Deployment, key: str, data: bytes) -> bool:
-    """Store a small object in the primary, then the replica; return whether the replica took it.
+def _written(source: Source, chains: tuple[Chain, ...]) -> Iterator[str]:
+    """Yield the keys of all objects of these chains, each chain's beginning first."""
+    for chain in chains:
+        chain_id = chain.begin.chain_id
+        yield keys.chain_key(source, chain_id)
+        for segment in chain.segments:
+            yield keys.segment_key(source, chain_id, segment)
+        if chain.end is not None:
+            yield keys.closed_key(source, chain_id)
 
-    A replica that does not answer is caught up with later (`catch_up`).
+
+def put_in_both(deployment: Deployment, lag: ReplicaLag, key: str, data: bytes) -> None:
+    """Store a small object in the primary, then in the replica, or later if that does not take it.
 
     :raises VaultUnreachable: the primary does not answer.
     """
     digest = sha256(data).hexdigest()
     deployment.vaults.primary.put(key, data, sha256=digest)
-    try:
-        deployment.vaults.replica.put(key, data, sha256=digest)
-    except VaultUnreachable as error:
-        log.warning("the replica vault lags: %s", error.message)
-        return False
-    return True
+    lag.put(key, data, sha256=digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from datetime import datetime, timedelta
 from threading import Lock
 
@@ -42,3 +42,9 @@ class TimeMarks:
         with self._lock:
             index = bisect_right(self._positions, position)
             return self._times[index - 1] if index else None
+
+    def position_past(self, at: datetime) -> Lsn | None:
+        """Return a position that lies past all commits of times up to `at`; None: not known yet."""
+        with self._lock:
+            index = bisect_left(self._times, at)
+            return self._positions[index] if index < len(self._positions) else None
