@@ -168,13 +168,18 @@ class Site:
         return [sys.executable, "-m", "include.respaldo", *arguments]
 
     def spawn(
-        self, *arguments: str, failpoint: str = "", down: Iterable[str] = ()
+        self,
+        *arguments: str,
+        failpoint: str = "",
+        down: Iterable[str] = (),
+        quiet: bool = False,
     ) -> subprocess.Popen[str]:
-        """Start the command line."""
+        """Start the command line; `quiet`: nobody reads what it says."""
+        out = subprocess.DEVNULL if quiet else subprocess.PIPE
         return subprocess.Popen(
             self.command(*arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
             text=True,
             cwd=PROJECT,
             env={**os.environ, **self.environment(down), "RESPALDO_FAILPOINT": failpoint},
