@@ -76,12 +76,16 @@ def _routes(catalog: DatabaseCatalog, target: Target) -> Iterator[Route]:
     )
     for backup in newest_first:
         assert backup.anchor is not None
-        if isinstance(target, TargetTime) and target.at == backup.anchor.at:
+        by_log = [
+            _route(backup, chain, target)
+            for chain in reversed(catalog.chains)
+            if _leads_to(backup, chain, target)
+        ]
+        yield from by_log
+        # Its own moment, too, takes the log where there is one: a transaction that had its commit
+        # time, and was not visible yet when the snapshot was taken, belongs to it
+        if not by_log and isinstance(target, TargetTime) and target.at == backup.anchor.at:
             yield Route(backup, None, (), None)
-            continue
-        for chain in reversed(catalog.chains):
-            if _leads_to(backup, chain, target):
-                yield _route(backup, chain, target)
 
 
 def _leads_to(backup: Manifest, chain: Chain, target: Target) -> bool:

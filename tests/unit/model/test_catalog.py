@@ -261,3 +261,18 @@ def test_sealed_objects_come_back_as_they_were_and_a_flipped_byte_is_seen() -> N
             except ValueError:
                 continue
             assert back == thing, "only white space may change unnoticed"
+
+
+def test_the_moment_of_a_full_backup_takes_the_log_for_what_its_snapshot_did_not_see_yet() -> None:
+    chain = Chain(begin(), (segment(100, 150, 4, 8),), covered=covered(900, 60, 150))
+    routes = plan_routes(
+        DatabaseCatalog(ACME, (backup(1, 120, 5),), (chain,)), TargetTime(at(5)), at(99)
+    )
+    assert not isinstance(routes, Refusal)
+    assert [route.segments for route in routes] == [chain.path]
+
+
+def test_the_moment_of_a_full_backup_outside_every_chain_is_the_backup_itself() -> None:
+    routes = plan_routes(DatabaseCatalog(ACME, (backup(1, 120, 5),), ()), TargetTime(at(5)), at(99))
+    assert not isinstance(routes, Refusal)
+    assert [(route.chain, route.segments) for route in routes] == [(None, ())]
