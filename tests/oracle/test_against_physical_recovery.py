@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,8 +27,12 @@ from psycopg import sql
 
 from embedded.installation import SERVER
 from embedded.postgres import PostgresServer
+from embedded.process import wait_until
+from include.respaldo.jobs.archive_query_log import ArchiveMode, archive
 from include.respaldo.jobs.plan_restore import RestoreRequest, plan
+from include.respaldo.jobs.read_catalog import read_catalog
 from include.respaldo.jobs.restore_database import replay, restore, verify
+from include.respaldo.jobs.take_backup import backup_of, take_backup
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.target import Target, TargetLsn, TargetTime
 from tests.conftest import drop_database
@@ -37,8 +42,8 @@ from tests.postgres.compare import content_differences, database_content, schema
 
 RANDOM_MOMENTS = 40 if FULL else 10
 #: each gives three: at a commit, and a microsecond before and after it
-COMMITS = 15 if FULL else 2
-POSITIONS = 15 if FULL else 2
+COMMITS = 15 if FULL else 1
+POSITIONS = 15 if FULL else 1
 #: sequences that the writers set back
 RESTARTED = frozenset({"carts_id_seq"})
 MICROSECOND = timedelta(microseconds=1)
@@ -53,7 +58,7 @@ class Moment:
 
 
 def moments(history: History) -> Iterator[Moment]:
-    """Choose the moments: random ones, and those around commits and at commits' positions."""
+    """Choose the moments: random ones, those around commits, at positions, of full backups."""
     rng = history.random
     span = history.end - history.begin
     commits = [
@@ -68,6 +73,10 @@ def moments(history: History) -> Iterator[Moment]:
     for commit in rng.sample(commits, COMMITS):
         for offset in (-MICROSECOND, timedelta(0), MICROSECOND):
             yield at_time(history, commit.at + offset)
+    for tenant in TENANTS if FULL else TENANTS[:1]:
+        for backup in read_catalog(history.deployment, source_of(tenant)).backups:
+            if backup.anchor and backup.anchor.at > history.begin:
+                yield at_time(history, backup.anchor.at)
     for commit in rng.sample(commits, POSITIONS):
         yield Moment(commit.lsn, {tenant: TargetLsn(commit.lsn) for tenant in TENANTS})
 
@@ -136,6 +145,37 @@ def test_a_restored_schema_is_what_it_was_before_respaldo_touched_it(history: Hi
         at = TargetTime(history.end)
         with restored(history, tenant, at, history.random) as (name, _):
             assert schema_text(server.connection(), name) == history.schemas[tenant]
+
+
+def test_a_transaction_that_commits_while_the_backup_begins_is_there_at_the_backups_moment(
+    history: History,
+) -> None:
+    """It has its commit time, but is not visible yet: here because a standby has to confirm it."""
+    tenant, server = TENANTS[0], history.installation.postgres
+    source = source_of(tenant)
+    waiting = "select pid from pg_stat_activity where wait_event = 'SyncRep'"
+    with server.connect(tenant) as app, ThreadPoolExecutor() as pool:
+        wait_for_standby(server, "nobody")
+        try:
+            committing = pool.submit(app.execute, "insert into things (what) values ('at last')")
+            assert wait_until(lambda: bool(server.execute(waiting)), within=30)
+            take_backup(history.deployment, [backup_of(history.deployment, source)])
+        finally:
+            wait_for_standby(server, "")
+        committing.result()
+    archive(history.deployment, SERVER, mode=ArchiveMode.ONCE)
+    newest = read_catalog(history.deployment, source).backups[-1]
+    assert newest.anchor is not None
+    target = TargetTime(newest.anchor.at)
+    with restored(history, tenant, target, history.random) as (name, _):
+        found = server.execute("select count(*) from things where what = 'at last'", name)
+    assert found == [(1,)]
+
+
+def wait_for_standby(server: PostgresServer, name: str) -> None:
+    """Let every commit wait for that standby; for none, if it has no name."""
+    server.configure(synchronous_standby_names=name)
+    server.execute("select pg_reload_conf()")
 
 
 @contextmanager

@@ -68,6 +68,8 @@ class Writers:
 
     def _transaction(self, conn: Conn, database: str, rng: Random, name: str) -> str:
         conn.execute(rng.choice(["begin", "begin", "begin isolation level repeatable read"]))
+        if rng.random() < 0.2:  # visible to others before its commit record is on disk
+            conn.execute("set local synchronous_commit to off")
         try:
             self._changes(conn, rng)
             xid = _one(conn, "select pg_current_xact_id_if_assigned()::text::bigint")
