@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from include.respaldo.config import ServerConfig
-from include.respaldo.errors import Busy, RespaldoError, ServerUnreachable, SomeFailed
+from include.respaldo.errors import Busy, RespaldoError, SomeFailed, UnreachableError
 from include.respaldo.jobs.discover import discover_server
 from include.respaldo.jobs.drain_server import ServerDrain
 from include.respaldo.jobs.read_catalog import DATABASES
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: a drain that follows tries again after this many seconds when the server went away
+#: a drain that follows tries again after this many seconds when server or vault went away
 _RECONNECT = 2.0
 
 
@@ -138,7 +138,7 @@ def archive(
     while True:
         try:
             return _drain(deployment, server, mode, stop)
-        except ServerUnreachable as error:
+        except UnreachableError as error:
             if mode is not ArchiveMode.FOLLOW or stop.wait(_RECONNECT):
                 raise
             deployment.progress.step(f"{error.message}; trying again")

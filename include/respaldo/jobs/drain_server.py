@@ -123,7 +123,7 @@ class ServerDrain:
 
     def open(self) -> None:
         """Start the workers."""
-        self._coverage = newest_coverage(self._deployment, self._server.name)
+        self._coverage = newest_coverage(self._deployment, self._server.name, of_primary=True)
         self._compare_coverage()
         self._look()
         self._rediscover()
@@ -218,10 +218,8 @@ class ServerDrain:
         prefix = keys.coverage_prefix(self._server.name)
         since = moment_key(self._deployment.clock.now() - _COVERAGE_COMPARED)
         after = keys.coverage_key(self._server.name, since)
-        vaults = self._deployment.vaults
-        written = [o.key for o in vaults.list(prefix, after=after)]
-        if vaults.primary_lost is None:
-            self._lag.compare(prefix, written, after=after)
+        listed = self._deployment.vaults.primary.list(prefix, after=after)
+        self._lag.compare(prefix, [o.key for o in listed], after=after)
 
     def _rediscover(self) -> None:
         self._rediscover_due = time.monotonic() + _REDISCOVER

@@ -72,12 +72,13 @@ def read_chains(
 
     :param coverage: what `newest_coverage` of its server returned.
     :param with_barriers: also what only the replica has, and the footers of the segments that hold
-        barriers: all that a restore needs.
+        barriers: all that a restore needs. Else the primary's listing alone: a replica that lags
+        proves no continuity.
     """
     chains: list[Chain] = []
     notes: list[str] = []
     vaults = deployment.vaults
-    list_chains = vaults.list_either if with_barriers else vaults.list
+    list_chains = vaults.list_either if with_barriers else vaults.primary.list
     for chain_id, listed in _by_chain(source, list_chains).items():
         try:
             chain = _read_chain(deployment, source, chain_id, listed, coverage)
@@ -103,16 +104,22 @@ def archived_sources(
     return tuple(sorted(found))
 
 
-def newest_coverage(deployment: Deployment, server: str) -> dict[str, Covered]:
+def newest_coverage(
+    deployment: Deployment, server: str, *, of_primary: bool = False
+) -> dict[str, Covered]:
     """Return, for each database, how far the newest readable coverage record says its log reaches.
 
     Looks at the last two days of records, then at all.
+
+    :param of_primary: never take the replica's listing, which may lag.
+    :raises VaultUnreachable: the region does not answer (neither, unless `of_primary`).
     """
     vaults = deployment.vaults
+    list_records = vaults.primary.list if of_primary else vaults.list
     recent = moment_key(deployment.clock.now() - timedelta(days=2))
     prefix = keys.coverage_prefix(server)
-    listed = [o.key for o in vaults.list(prefix, after=keys.coverage_key(server, recent))]
-    listed = listed or [o.key for o in vaults.list(prefix)]
+    listed = [o.key for o in list_records(prefix, after=keys.coverage_key(server, recent))]
+    listed = listed or [o.key for o in list_records(prefix)]
     for key in reversed(listed):
         try:
             return dict(vaults.read_verified(key, Coverage.from_bytes).databases)

@@ -36,11 +36,11 @@ class MirroredVault:
         self.primary = primary
         self.replica = replica
         self.notes: list[str] = []
-        self._lost: VaultUnreachable | None = None
+        self._lost: VaultUnreachable | VaultError | None = None
         self._lost_until = 0.0
 
     @property
-    def primary_lost(self) -> VaultUnreachable | None:
+    def primary_lost(self) -> VaultUnreachable | VaultError | None:
         """Why the primary is not asked now; None: it is."""
         if self._lost is not None and time.monotonic() >= self._lost_until:
             self._lost = None
@@ -153,7 +153,7 @@ class MirroredVault:
             return result
 
     def _lose_primary(self, error: VaultUnreachable | VaultError) -> None:
-        self._primary_lost = error
+        self._lost, self._lost_until = error, time.monotonic() + ASK_AGAIN_AFTER
         how = "is unreachable" if isinstance(error, VaultUnreachable) else "cannot be used"
         self._note(f"{_name(self.primary)} {how}: the replica was used")
 
@@ -167,7 +167,7 @@ class MirroredVault:
         try:
             yield
         except VaultUnreachable as e:
-            lost = self._primary_lost
+            lost = self._lost
             if lost is None:
                 raise
             raise VaultUnreachable(
