@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 PY := .venv/bin/python
-PYTEST_ARGS ?= -n 2
+# one worker for a file: what is costly to set up is set up once
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # Exported by some environments; it makes every Airflow command start three times slower
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -23,7 +24,7 @@ up: venv  ## the same servers, left running as a place to explore
 demo-clean: venv  ## stop the demo's servers and delete its folder
 	@$(PY) -m demo clean
 
-test: venv  ## all tests, against real servers (PYTEST_ARGS='-n 2')
+test: venv  ## all tests, against real servers (PYTEST_ARGS='…')
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 test-full: venv  ## and the long ones
