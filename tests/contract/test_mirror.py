@@ -12,6 +12,7 @@ from embedded.s3 import S3Server
 from include.respaldo.errors import CorruptObject, KeyNotFound, VaultError, VaultUnreachable
 from include.respaldo.model.sealed import seal, unseal
 from include.respaldo.ports import StoredObject
+from include.respaldo.vault import mirror as mirror_module
 from include.respaldo.vault.digests import sha256_of
 from include.respaldo.vault.memory import MemoryVault
 from include.respaldo.vault.mirror import MirroredVault
@@ -106,6 +107,27 @@ def test_what_is_in_neither_region_is_missing(mirror: MirroredVault) -> None:
     with pytest.raises(KeyNotFound, match="primary"):
         mirror.read_verified("b/other", json.loads)
     assert mirror.find("b/other") is None
+
+
+def test_a_lost_primary_is_left_alone_for_a_while_then_asked_again(
+    mirror: MirroredVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near(mirror).reachable = False
+    assert mirror.find("b/dump") is not None
+    assert mirror.primary_lost is not None
+
+    near(mirror).reachable = True
+    far(mirror).reachable = False
+    with pytest.raises(VaultUnreachable, match=r"memory://near.*memory://far"):
+        mirror.find("b/dump")
+
+    monkeypatch.setattr(mirror_module, "ASK_AGAIN_AFTER", 0.0)
+    far(mirror).reachable, near(mirror).reachable = True, False
+    again = MirroredVault(near(mirror), far(mirror))
+    assert again.find("b/dump") is not None
+    near(mirror).reachable, far(mirror).reachable = True, False
+    assert again.find("b/dump") is not None
+    assert again.primary_lost is None
 
 
 def test_what_only_a_lost_region_may_have_can_be_tried_again(mirror: MirroredVault) -> None:

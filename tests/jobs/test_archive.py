@@ -281,6 +281,43 @@ def test_a_tenant_created_meanwhile_is_picked_up(
     assert archived_inserts(site, new)["orders"] == Counter([1, 2, 3])
 
 
+def test_a_primary_region_that_stops_meanwhile_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_server, "_BACK_OFF", 0.2)
+    tenant = site.tenant()
+    with following(site):
+        wait_for(lambda: bool(site.sealed("replica")))
+        site.installation.primary.stop()
+        try:
+            site.insert(tenant, 3)
+            time.sleep(1)  # long enough to try, and fail
+        finally:
+            site.installation.primary.start()
+        site.insert(tenant)
+        wait_for(lambda: sum(archived_inserts(site, tenant)["orders"].values()) == 4)
+    assert archived_inserts(site, tenant)["orders"] == Counter([1, 2, 3, 4])
+    assert len(site.catalog(tenant).chains) == 1
+
+
+def test_a_server_that_crashes_meanwhile_is_gone_on_with(
+    installation: Installation, tmp_path: Path
+) -> None:
+    # durable: what was committed must be there after the crash
+    with PostgresServer(installation.postgres.folder.with_name("crashing")) as server:
+        site = Site(installation, tmp_path, "crashing", postgres=server)
+        tenant = site.tenant()
+        with following(site):
+            wait_for(lambda: bool(site.sealed("replica")))
+            site.insert(tenant, 3)
+            server.kill9()
+            server.start()
+            site.insert(tenant, 3)
+            wait_for(lambda: sum(archived_inserts(site, tenant)["orders"].values()) == 6)
+        assert archived_inserts(site, tenant)["orders"] == Counter(site.order_ids(tenant))
+        assert len(site.catalog(tenant).chains) == 1
+
+
 def test_a_slot_moved_under_a_running_archiver_begins_a_new_chain(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

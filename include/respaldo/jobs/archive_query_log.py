@@ -189,7 +189,7 @@ def _supervise(
         if mode is ArchiveMode.ONCE and drain.reached_start():
             return
         if mode is ArchiveMode.UNTIL_IDLE:
-            over = now - started >= settings.longest_run
+            over = now - started >= settings.longest_run and not drain.anchoring
             quiet = drain.total.changes == 0 or now - drain.last_change_at >= settings.idle_after
             if over or (quiet and drain.reached_start()):
                 return

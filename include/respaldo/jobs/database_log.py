@@ -147,7 +147,7 @@ class DatabaseLog:
                 aged = first_at is not None and time.monotonic() - first_at >= age
                 between = not writer.in_transaction
                 leaving = between and received >= upto and not keep_on(got_changes)
-                beside = leaving and look_beside and drained.segments == 0 and received > self._head
+                beside = leaving and look_beside and received > self._head
                 if (between and not writer.is_empty and (aged or leaving)) or (
                     beside and self._large_objects_changed()
                 ):

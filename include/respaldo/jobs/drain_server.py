@@ -155,7 +155,12 @@ class ServerDrain:
             tried = all(
                 e.reached or str(e.source) in self._failures for e in self._entries.values()
             )
-        return tried and not self._anchors.busy
+        return tried and not self.anchoring
+
+    @property
+    def anchoring(self) -> bool:
+        """Whether a full backup of a new chain is being taken: archiving goes on meanwhile."""
+        return self._anchors.busy
 
     def nothing_left(self) -> bool:
         """Return whether there is no database to drain."""
