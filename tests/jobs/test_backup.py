@@ -48,6 +48,9 @@ def test_one_broken_tenant_fails_alone_and_by_name(site: Site) -> None:
     with pytest.raises(SomeFailed) as failed:
         job.take_backup(deployment, planned(deployment))
     assert set(failed.value.failures) == {f"{site.name}/{broken}"}
+    told = site.json("backup", broken, code=4)
+    assert set(told["failures"]) == {f"{site.name}/{broken}"}
+    assert "others are done" in told["hint"]
     for region in REGIONS:
         assert site.sealed(region) == {*names, "globals"}
         assert not [key for key in site.objects(region) if f"/{broken}/" in key]

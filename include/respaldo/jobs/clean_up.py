@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: younger leftovers may belong to a run that is still being retried
 _LEFT_ALONE = timedelta(days=2)
+#: folders of the scratch folder that hold one folder for each piece of work
+_SCRATCH_PARTS = ("footers", "browse")
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,18 @@ class CleanedUp:
     uploads: int
     objects: int
     landings: int
+    #: folders of work that was interrupted, on this machine
+    scratch: int = 0
 
     @property
     def text(self) -> str:
         """One line for people; empty where there was nothing."""
-        if not (self.uploads or self.objects or self.landings):
+        if not (self.uploads or self.objects or self.landings or self.scratch):
             return ""
         return (
             f"cleaned up: {self.uploads} interrupted uploads, {self.objects} objects of backups "
-            f"that were never sealed, {self.landings} forgotten landings"
+            f"that were never sealed, {self.landings} forgotten landings, {self.scratch} folders "
+            "of interrupted work"
         )
 
 
@@ -58,7 +63,8 @@ def clean_up(deployment: Deployment) -> CleanedUp:
         objects = _remove_unsealed(regions, before)
     except RespaldoError as error:
         log.warning("unsealed backups are left: %s", error.message)
-    return CleanedUp(uploads, objects, _remove_landings(deployment, before))
+    landings = _remove_landings(deployment, before)
+    return CleanedUp(uploads, objects, landings, _remove_scratch(deployment, before))
 
 
 def _remove_unsealed(regions: tuple[Vault, Vault], before: datetime) -> int:
@@ -93,4 +99,15 @@ def _remove_landings(deployment: Deployment, before: datetime) -> int:
         if begun is not None and begun < before and folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
+    return removed
+
+
+def _remove_scratch(deployment: Deployment, before: datetime) -> int:
+    """Remove what was killed while it worked on this machine: it could not clear up itself."""
+    removed = 0
+    for folder in (deployment.scratch(), *map(deployment.scratch, _SCRATCH_PARTS)):
+        for path in folder.iterdir():
+            if path.name not in _SCRATCH_PARTS and path.stat().st_mtime < before.timestamp():
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
     return removed
