@@ -53,6 +53,8 @@ class Site:
         self.folder = folder
         self.name = name
         self.databases: list[str] = []
+        #: further variables of the environment
+        self.more: dict[str, str] = {}
         self.config_path = folder / "respaldo.yaml"
         self.config_path.write_text(
             yaml.safe_dump({
@@ -135,6 +137,7 @@ class Site:
             "RESPALDO_CONFIG": str(self.config_path),
             "AIRFLOW_CONN_SERVER": self.postgres.connection_uri(),
             **{f"AIRFLOW_CONN_VAULT_{r.upper()}": uri for r, uri in vaults.items()},
+            **self.more,
         }
 
     def deployment(self, down: Iterable[str] = ()) -> Deployment:

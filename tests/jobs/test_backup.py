@@ -7,7 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import yaml
 
+from embedded.postgres import free_port
 from include.respaldo.errors import CorruptObject, SomeFailed, VaultUnreachable
 from include.respaldo.jobs import backup_steps as steps
 from include.respaldo.jobs import take_backup as job
@@ -193,6 +195,20 @@ def test_with_the_primary_down_nothing_is_dumped_and_every_source_is_named(site:
         job.take_backup(deployment, planned(deployment))
     assert set(failed.value.failures) == {f"{site.name}/{n}" for n in (*names, "globals")}
     assert site.objects("replica") == {}
+
+
+def test_a_server_that_does_not_answer_is_named_and_the_others_are_backed_up(site: Site) -> None:
+    tenant = site.tenant()
+    away = {"name": "away", "connection": "away", "tenants": {"pattern": "*"}}
+    config = yaml.safe_load(site.config_path.read_text())
+    config["servers"].append(away)
+    site.config_path.write_text(yaml.safe_dump(config))
+    site.more["AIRFLOW_CONN_AWAY"] = f"postgres://nobody@127.0.0.1:{free_port()}/postgres"
+    told = site.json("backup", code=4)
+    assert list(told["failures"]) == ["away"]
+    assert "no connection to" in told["failures"]["away"]
+    assert site.sealed("replica") == {tenant, "globals"}
+    assert site.json("backup", tenant)["sources"] == [str(site.source(tenant))]
 
 
 def test_a_name_that_breaks_shells_and_sql_is_handled_like_any_other(site: Site) -> None:

@@ -21,7 +21,7 @@ from include.respaldo.jobs.prepare import examine_databases, prepare_databases, 
 from include.respaldo.jobs.read_catalog import DATABASES, archived_sources, read_catalog
 from include.respaldo.jobs.restore_database import restore_database
 from include.respaldo.jobs.show_log import show_log
-from include.respaldo.jobs.take_backup import plan_batches, take_backup
+from include.respaldo.jobs.take_backup import plan_batches, take_backup, unanswered
 from include.respaldo.model.backup import Category, backup_id, parse_backup_id
 from include.respaldo.model.catalog import recovery_window
 from include.respaldo.model.moments import iso
@@ -92,13 +92,16 @@ def run_backup(deployment: Deployment, arguments: Namespace) -> int:
     category = Category.SYSTEM_DATABASE if arguments.system else Category.TENANT_DATABASES
     if arguments.id is not None and parse_backup_id(arguments.id) is None:
         raise ConfigurationError(
-            f"{arguments.id!r} is no backup id", hint="write it like 20261122T020000Z"
+            f"{arguments.id!r} is no backup id", hint="write it like 20261122T020000.000000Z"
         )
     run_id = arguments.id or backup_id(deployment.clock.now())
     deployment.progress.step(f"backup {run_id} (if interrupted: `backup --id {run_id}` goes on)")
     batches = plan_batches(deployment, category, run_id, arguments.tenant)
     text = take_backup(deployment, batches) if batches else "nothing to back up"
     text = "\n".join(filter(None, [text, clean_up(deployment).text]))
+    problems = {} if arguments.tenant else unanswered(deployment, category, batches)
+    if problems:
+        raise SomeFailed("answer, so that none of their databases was backed up", problems)
     sources = [str(s) for batch in batches for s in batch.sources]
     show(text, {"backup_id": run_id, "sources": sources}, as_json=arguments.json)
     return 0

@@ -15,7 +15,7 @@ from include.respaldo.jobs.backup_steps import (
     is_sealed,
     upload,
 )
-from include.respaldo.jobs.discover import discover
+from include.respaldo.jobs.discover import discover, discover_server
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source, backup_id
 from include.respaldo.model.batches import Batch, pack
@@ -34,6 +34,7 @@ __all__ = [
     "plan_batches",
     "report",
     "take_backup",
+    "unanswered",
     "upload",
 ]
 
@@ -43,8 +44,8 @@ def plan_batches(
 ) -> tuple[Batch, ...]:
     """Discover the databases of a category and pack them into batches.
 
-    Each server's globals (roles) go into a batch of their own. Servers that do not answer are
-    named by `report`; here they only have no batch.
+    Each server's globals (roles) come along. A server that does not answer only has no batch here:
+    `unanswered` names it.
 
     :param run_id: the backup id; the same for every attempt of a run.
     :param only: names (``database`` or ``server/database``) to back up; none means all.
@@ -113,6 +114,26 @@ def report(deployment: Deployment, batches: Iterable[Batch]) -> str:
         deployment.progress.step(text)
         raise SomeFailed("be sealed in both regions", failures)
     return text
+
+
+def unanswered(
+    deployment: Deployment, category: Category, batches: Iterable[Batch]
+) -> dict[str, BaseException]:
+    """Return the servers that have no batch because they do not answer, each with its error."""
+    planned = {source.server for batch in batches for source in batch.sources}
+    system = deployment.config.system_database
+    problems: dict[str, BaseException] = {}
+    for server in deployment.config.servers:
+        concerned = category is Category.TENANT_DATABASES or (
+            system is not None and system.server == server.name
+        )
+        if not concerned or server.name in planned:
+            continue
+        try:
+            discover_server(deployment, server, frozenset({category}))
+        except RespaldoError as error:
+            problems[server.name] = error
+    return problems
 
 
 def take_backup(deployment: Deployment, batches: Sequence[Batch]) -> str:
