@@ -9,7 +9,7 @@ import pytest
 from include.respaldo import failpoints
 from tests.jobs.site import Site
 
-ID = "20991122T020000Z"
+ID = "20991122T020000.000000Z"
 
 
 @pytest.mark.parametrize(

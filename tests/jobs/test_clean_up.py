@@ -8,7 +8,7 @@ from hashlib import sha256
 from include.respaldo.jobs.clean_up import clean_up
 from tests.jobs.site import Site
 
-OLD, YOUNG = "20200101T020000Z", "20991231T020000Z"
+OLD, YOUNG = "20200101T020000.000000Z", "20991231T020000.000000Z"
 
 
 def test_only_what_is_old_and_sealed_nowhere_is_removed(site: Site) -> None:

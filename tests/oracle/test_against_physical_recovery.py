@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -154,22 +155,34 @@ def test_a_transaction_that_commits_while_the_backup_begins_is_there_at_the_back
     tenant, server = TENANTS[0], history.installation.postgres
     source = source_of(tenant)
     waiting = "select pid from pg_stat_activity where wait_event = 'SyncRep'"
+    held = Event()
+
+    def insert_until_held(app: psycopg.Connection[Any]) -> int:
+        """The server takes a moment to learn of the standby: the first few may not wait."""
+        app.execute("set synchronous_commit to on")
+        count = 0
+        while not held.is_set():
+            app.execute("insert into things (what) values ('at last')")
+            count += 1
+        return count
+
     with server.connect(tenant) as app, ThreadPoolExecutor() as pool:
         wait_for_standby(server, "nobody")
         try:
-            committing = pool.submit(app.execute, "insert into things (what) values ('at last')")
+            committing = pool.submit(insert_until_held, app)
             assert wait_until(lambda: bool(server.execute(waiting)), within=30)
             take_backup(history.deployment, [backup_of(history.deployment, source)])
         finally:
+            held.set()
             wait_for_standby(server, "")
-        committing.result()
+        inserted = committing.result()
     archive(history.deployment, SERVER, mode=ArchiveMode.ONCE)
     newest = read_catalog(history.deployment, source).backups[-1]
     assert newest.anchor is not None
     target = TargetTime(newest.anchor.at)
     with restored(history, tenant, target, history.random) as (name, _):
         found = server.execute("select count(*) from things where what = 'at last'", name)
-    assert found == [(1,)]
+    assert found == [(inserted,)]
 
 
 def wait_for_standby(server: PostgresServer, name: str) -> None:

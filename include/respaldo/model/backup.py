@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from include.respaldo.model.lsn import Lsn
-from include.respaldo.model.moments import iso, parse_iso
+from include.respaldo.model.moments import iso, moment_key, parse_iso, parse_moment_key
 from include.respaldo.model.sealed import seal, unseal
 from include.respaldo.model.snapshot import Snapshot
 
 FORMAT = "respaldo-backup/1"
-_BACKUP_ID = "%Y%m%dT%H%M%SZ"
 
 
 class Category(StrEnum):
@@ -140,7 +139,7 @@ class Manifest:
     """Describes one sealed backup; its presence in a vault *is* the backup."""
 
     source: Source
-    #: UTC start time of the backup, as `moment_key` without fraction: ``20261122T020000Z``
+    #: UTC start time of the backup, as `backup_id` writes it: ``20261122T020000.000000Z``
     backup_id: str
     started_at: datetime
     files: tuple[StoredFile, ...]
@@ -195,13 +194,16 @@ class Manifest:
 
 
 def backup_id(started_at: datetime) -> str:
-    """Return the id of a backup begun then; sorts in time order."""
-    return started_at.astimezone(UTC).strftime(_BACKUP_ID)
+    """Return the id of a backup begun then; sorts in time order.
+
+    To the microsecond: two backups of one source that begin in the same second are two.
+    """
+    return moment_key(started_at)
 
 
 def parse_backup_id(text: str) -> datetime | None:
-    """Return the time that `backup_id` was given, to the second; None where it is no backup id."""
+    """Return the time that `backup_id` was given; None where it is no backup id."""
     try:
-        return datetime.strptime(text, _BACKUP_ID).replace(tzinfo=UTC)
+        return parse_moment_key(text)
     except ValueError:
         return None

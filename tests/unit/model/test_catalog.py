@@ -57,7 +57,7 @@ def segment(start: int, end: int, first: float, last: float, **other: object) ->
 def backup(number: int, lsn: int, taken: float, snapshot: Snapshot | None = None) -> Manifest:
     return Manifest(
         source=ACME,
-        backup_id=f"2026112{number}T020000Z",
+        backup_id=f"2026112{number}T020000.000000Z",
         started_at=at(taken),
         files=(),
         server_version="15.1",
@@ -236,8 +236,8 @@ def test_keys_say_all_that_a_segment_is_and_survive_odd_names() -> None:
     part = segment(100, 150, 1, 2)
     key = keys.segment_key(ACME, "chain", part)
     assert keys.parse_segment_key(key, 10) == part
-    manifest = keys.manifest_key(ACME, "20261122T020000Z")
-    assert keys.parse_backup_key(manifest) == (ACME, "20261122T020000Z", "manifest.json")
+    manifest = keys.manifest_key(ACME, "20261122T020000.000000Z")
+    assert keys.parse_backup_key(manifest) == (ACME, "20261122T020000.000000Z", "manifest.json")
     assert keys.encode_name("..") == "%2E."
     for name in ("..", "a/b", 'we"ird; drop--$(x)', "café", "%41", "\udcff"):
         assert "/" not in keys.encode_name(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.respaldo.model.backup import Category, Source
+from include.respaldo.model.backup import Category, Source, backup_id, parse_backup_id
 from include.respaldo.model.batches import Batch, pack
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.snapshot import Snapshot
@@ -76,3 +78,11 @@ def test_sizes_and_durations_are_written_for_people() -> None:
         "1 h 5 min",
         "2 d 3 h",
     ]
+
+
+def test_two_backups_that_begin_in_the_same_second_are_two() -> None:
+    first = datetime(2026, 11, 23, 1, 13, 1, 100, tzinfo=UTC)
+    second = first + timedelta(microseconds=1)
+    assert backup_id(first) < backup_id(second)
+    assert parse_backup_id(backup_id(first)) == first
+    assert parse_backup_id("20261123T011301Z") is None
