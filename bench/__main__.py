@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from importlib import import_module
 
 from bench.machine import description
@@ -31,6 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.name) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    # what was started is stopped, whoever ends this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(description(), flush=True)
     for name in arguments.name or BENCHMARKS:
         title(f"{name}: {BENCHMARKS[name]}")

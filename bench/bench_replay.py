@@ -18,7 +18,6 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bench.ground import (
-    archived,
     archiver,
     contents,
     folder,
@@ -41,6 +40,7 @@ from include.respaldo.querylog.reduction import reduce_log
 
 LIVE, COPY = "tenant_live", "copy"
 SLOT = "native"
+SETTINGS = {"query_log": {"coverage_interval": "5s"}}
 TABLES = "pgbench_accounts, pgbench_branches, pgbench_tellers, pgbench_history"
 
 
@@ -60,7 +60,7 @@ class Ours:
 def run(*, small: bool) -> None:
     """Measure; print the table."""
     transactions, scale, rounds = (4_000, 1, 1) if small else (82_000, 10, 5)
-    with folder() as at, installation(at) as made:
+    with folder() as at, installation(at, settings=SETTINGS) as made:
         server = made.postgres
         fill(server, LIVE, scale)
         server.execute(f"create database {COPY} template {LIVE}")
@@ -71,8 +71,8 @@ def run(*, small: bool) -> None:
             note(f"pgbench: {transactions:,} transactions")
             Pgbench(server, LIVE, "-t", str(transactions // 8)).result()
             server.execute("update pgbench_branches set filler = 'the end' where bid = 1", LIVE)
-            wait_for("the archive", archived(server, [LIVE]), 120)
-        end = reaches(made.deployment(), LIVE)
+            [(end,)] = server.execute("select clock_timestamp()")
+            wait_for("the archive", lambda: reaches(made.deployment(), LIVE) > end, 120)
         wanted = contents(server, LIVE)
         ours: list[Ours] = []
         native: list[float] = []
@@ -95,7 +95,6 @@ def _native(server: PostgresServer, name: str, wanted: dict[str, str]) -> float:
     live = make_conninfo(
         host="127.0.0.1", port=server.port, user="postgres", password=server.password, dbname=LIVE
     )
-    server.execute("checkpoint")
     with server.connect(name) as conn:
         conn.execute(
             sql.SQL(
@@ -130,7 +129,6 @@ def _ours(
     route = planned.routes[0]
     manifest = read_manifest(deployment, planned, route)
     assert manifest.anchor is not None
-    server.execute("checkpoint")
     begun = time.monotonic()
     segments = fetch_segments(deployment, planned, route, work)
     fetched = time.monotonic()
