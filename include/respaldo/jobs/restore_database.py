@@ -8,6 +8,7 @@ step tells the next is kept in the temporary database's comment, so any worker c
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +17,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from include.respaldo.errors import Busy, LogDiverged, RestoreFailed, RestoreRefused, VaultError
+from include.respaldo.errors import (
+    Busy,
+    LogDiverged,
+    RespaldoError,
+    RestoreFailed,
+    RestoreRefused,
+    VaultError,
+)
 from include.respaldo.jobs.fetch_restore import (
     fetch_backup,
     fetch_segments,
@@ -58,6 +66,8 @@ from include.respaldo.querylog.reduction import reduce_log
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
 
+log = logging.getLogger(__name__)
+
 
 def restore_database(deployment: Deployment, request: RestoreRequest) -> RestoreSummary:
     """Plan, restore, replay, verify: all in one; discards what a failure leaves behind.
@@ -74,7 +84,10 @@ def restore_database(deployment: Deployment, request: RestoreRequest) -> Restore
     except Busy:
         raise  # what stands there is somebody else's
     except BaseException:
-        discard(deployment, planned)
+        try:
+            discard(deployment, planned)
+        except RespaldoError as error:  # what went wrong first says more
+            log.warning("%s is left behind: %s", planned.temporary_name, error)
         raise
 
 

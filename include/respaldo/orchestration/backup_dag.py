@@ -74,7 +74,7 @@ def backup_dag(
         },
     ) as dag:
         found = discover.override(task_id="discover")(category.value)
-        batch.expand(batch=found) >> report(found)  # type: ignore[arg-type]
+        batch.expand(batch=found) >> report(category.value, found)  # type: ignore[arg-type]
     return dag
 
 
@@ -168,8 +168,11 @@ def _carry_out(step: Callable[[Deployment, Batch], StepReport], batch: dict[str,
 
 
 @task(trigger_rule="all_done", retries=1)
-def report(batches: list[dict[str, Any]] | None = None) -> str:
-    """Say what is sealed in both regions; fail if anything is not, with the reason."""
+def report(category: str, batches: list[dict[str, Any]] | None = None) -> str:
+    """Say what is sealed in both regions; fail if anything is not, with the reason.
+
+    A server that does not answer fails the run by its name, too.
+    """
     from include.respaldo.jobs import take_backup
     from include.respaldo.jobs.clean_up import clean_up
 
@@ -177,10 +180,17 @@ def report(batches: list[dict[str, Any]] | None = None) -> str:
     with telling_failures():
         here = deployment()
         left_over = clean_up(here).text
+        planned = [Batch.from_json(b) for b in batches or ()]
+        silent: dict[str, BaseException] = {}
+        if not context["params"].get("only"):
+            silent = take_backup.unanswered(here, Category(category), planned)
         try:
-            text = take_backup.report(here, [Batch.from_json(b) for b in batches or ()])
+            text = take_backup.report(here, planned)
         except SomeFailed as error:
-            raise SomeFailed("be sealed in both regions", _explain(error, context)) from None
+            failures = {**_explain(error, context), **silent}
+            raise SomeFailed("be sealed in both regions", failures) from None
+        if silent:
+            raise SomeFailed("answer", silent)
     text = "\n\n".join(filter(None, [text, left_over]))
     tell(text, **context)
     return text
