@@ -46,11 +46,11 @@ def run(*, small: bool) -> None:
     with folder() as at, installation(at, settings={"query_log": {"idle_after": "5s"}}) as made:
         server = made.postgres
         fill(server, TENANT, scale=2 if small else 20)
-        wal_levels(server, TENANT, duration=3 if small else 20, rounds=1 if small else 4)
+        wal_levels(server, TENANT, duration=3 if small else 15, rounds=1 if small else 3)
         with archiver(made):
             wait_for("the full backup", lambda: sealed(made.deployment(), [TENANT]), 120)
-        _latency(made, at, duration=10 if small else 120, commits=2 if small else 10)
-        throughput(made, TENANT, duration=5 if small else 30, rounds=1 if small else 4)
+        _latency(made, at, duration=10 if small else 90, commits=2 if small else 6)
+        throughput(made, TENANT, duration=5 if small else 15, rounds=1 if small else 4)
         _from_idle_in_airflow(made, at, commits=1 if small else 4)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from bench.ground import (
     tenant,
     wait_for,
 )
-from bench.pgbench import Pgbench, fill
+from bench.pgbench import HOT, Pgbench, fill
 from bench.table import megabytes, note, seconds, table, verdict
 from embedded.installation import SERVER, Installation
 from embedded.postgres import PostgresServer
@@ -58,34 +59,48 @@ class Ours:
 
 
 def run(*, small: bool) -> None:
-    """Measure; print the table."""
-    transactions, scale, rounds = (4_000, 1, 1) if small else (82_000, 10, 5)
-    with folder() as at, installation(at, settings=SETTINGS) as made:
-        server = made.postgres
-        fill(server, LIVE, scale)
-        server.execute(f"create database {COPY} template {LIVE}")
-        server.execute(f"create publication {SLOT} for table {TABLES}", LIVE)
-        server.execute(f"select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')", LIVE)
-        with archiver(made):
-            wait_for("the full backup", lambda: sealed(made.deployment(), [LIVE]), 120)
-            note(f"pgbench: {transactions:,} transactions")
-            Pgbench(server, LIVE, "-t", str(transactions // 8)).result()
-            server.execute("update pgbench_branches set filler = 'the end' where bid = 1", LIVE)
-            [(end,)] = server.execute("select clock_timestamp()")
-            wait_for("the archive", lambda: reaches(made.deployment(), LIVE) > end, 120)
-        wanted = contents(server, LIVE)
-        ours: list[Ours] = []
-        native: list[float] = []
-        said = ""
-        for number in range(rounds):
-            native.append(_native(server, f"{SLOT}_{number}", wanted))
-            found, said = _ours(made, end, at / "work", wanted)
-            ours.append(found)
-            note(
-                f"round {number + 1}: native {seconds(native[-1])}, ours {seconds(found.total)}; "
-                "the same rows"
-            )
-    _print(said, ours, native)
+    """Measure; print the tables."""
+    with folder() as at:
+        script = at / "hot.sql"
+        script.write_text(HOT)
+        for number, (what, options) in enumerate((
+            ("accounts at random: nearly each is changed once", ()),
+            ("the same with few accounts often (Zipf, 1.2)", ("-f", str(script), "-D", "scale=10")),
+        )):
+            home = at / str(number)
+            home.mkdir()
+            home.chmod(0o755)
+            with installation(home, settings=SETTINGS) as made:
+                _measure(made, what, options, small=small)
+
+
+def _measure(made: Installation, what: str, options: Sequence[str], *, small: bool) -> None:
+    transactions, rounds = (4_000, 1) if small else (82_000, 5)
+    server = made.postgres
+    fill(server, LIVE, scale=10)
+    server.execute(f"create database {COPY} template {LIVE}")
+    server.execute(f"create publication {SLOT} for table {TABLES}", LIVE)
+    server.execute(f"select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')", LIVE)
+    with archiver(made):
+        wait_for("the full backup", lambda: sealed(made.deployment(), [LIVE]), 120)
+        note(f"{transactions:,} transactions of pgbench, {what}")
+        Pgbench(server, LIVE, "-t", str(transactions // 8), *options).result()
+        server.execute("update pgbench_branches set filler = 'the end' where bid = 1", LIVE)
+        [(end,)] = server.execute("select clock_timestamp()")
+        wait_for("the archive", lambda: reaches(made.deployment(), LIVE) > end, 120)
+    wanted = contents(server, LIVE)
+    ours: list[Ours] = []
+    native: list[float] = []
+    said = ""
+    for number in range(rounds):
+        native.append(_native(server, f"{SLOT}_{number}", wanted))
+        found, said = _ours(made, end, made.folder / "work", wanted)
+        ours.append(found)
+        note(
+            f"round {number + 1}: native {seconds(native[-1])}, ours {seconds(found.total)}; "
+            "the same rows"
+        )
+    _print(f"{what}: {said}", ours, native)
 
 
 def _native(server: PostgresServer, name: str, wanted: dict[str, str]) -> float:

@@ -13,6 +13,20 @@ from bench.ground import execute
 from embedded.postgres import PostgresServer
 
 CLIENTS = 8
+#: pgbench's default transaction, but most of it on few accounts, as in a shop's stock
+HOT = """\\set aid random_zipfian(1, 100000 * :scale, 1.2)
+\\set bid random(1, 1 * :scale)
+\\set tid random(1, 10 * :scale)
+\\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = :bid;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime)
+VALUES (:tid, :bid, :aid, :delta, CURRENT_TIMESTAMP);
+END;
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ def fill(server: PostgresServer, database: str, scale: int) -> None:
 class Pgbench:
     """A run of pgbench's default transactions: three updates, one insert, one select.
 
-    :param limit: ``-T`` seconds or ``-t`` transactions a client.
+    :param limit: ``-T`` seconds or ``-t`` transactions a client; further options.
     :param rate: transactions a second; None: as many as go.
     """
 
