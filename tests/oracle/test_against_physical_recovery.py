@@ -41,6 +41,9 @@ from tests.oracle.conftest import FULL, TENANTS, History, source_of
 from tests.oracle.sequences import sequence_differences
 from tests.postgres.compare import content_differences, database_content, schema_text
 
+# many recoveries of a whole server, one after the other
+pytestmark = pytest.mark.timeout(3600 if FULL else 900)
+
 RANDOM_MOMENTS = 40 if FULL else 10
 #: each gives three: at a commit, and a microsecond before and after it
 COMMITS = 15 if FULL else 1
