@@ -103,7 +103,6 @@ def at_time(history: History, at: datetime) -> Moment:
     return Moment(at, {name: before_it if name in late else TargetTime(at) for name in TENANTS})
 
 
-@pytest.mark.timeout(1800 if FULL else 600)
 def test_any_moment_is_restored_as_physical_recovery_of_the_server_restores_it(
     history: History, folder: Path
 ) -> None:
