@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
@@ -266,9 +267,9 @@ class ServerDrain:
                 )
 
     def _work(self) -> None:
-        while (entry := self._next()) is not None:
+        while (found := self._next()) is not None:
+            entry, was_active = found
             begun = time.monotonic()
-            was_active, entry.active = entry.active, False
             drained = Drained()
             rest = self._settings.coverage_interval.total_seconds()
             try:
@@ -290,8 +291,9 @@ class ServerDrain:
                 self.total.add(drained)
                 if drained.changes:
                     self.last_change_at = self._deployment.clock.now()
-                elif not was_active:
-                    self._idle_after = now + _IDLE_REST * (now - begun)
+                if not was_active:
+                    pause = 0.0 if drained.changes else _IDLE_REST * (now - begun)
+                    self._idle_after = now + pause
                 entry.busy = False
                 entry.due = 0.0 if entry.active else now + rest
                 self._changed.notify_all()
@@ -331,10 +333,11 @@ class ServerDrain:
                 for e in self._entries.values()
             )
 
-    def _next(self) -> _Entry | None:
-        """Return the database to visit now, waiting for one; None once the drain stops.
+    def _next(self) -> tuple[_Entry, bool] | None:
+        """Return the database to visit now, and whether it is active; waits for one.
 
-        Active ones first; the idle ones share what is left.
+        Active ones first; of the idle ones one at a time, with pauses: each makes the server read
+        what all the others have written. None once the drain stops.
         """
         with self._changed:
             while not self._stopping:
@@ -343,7 +346,9 @@ class ServerDrain:
                 due = [e for e in waiting if e.active or now >= self._idle_after]
                 if due:
                     entry = min(due, key=lambda e: (not e.active, e.due))
-                    entry.busy = True
-                    return entry
+                    was_active, entry.active, entry.busy = entry.active, False, True
+                    if not was_active:
+                        self._idle_after = inf
+                    return entry, was_active
                 self._changed.wait(0.2)
         return None
