@@ -136,12 +136,15 @@ def archive(
     server = deployment.server(server_name)
     stop = stop or threading.Event()
     while True:
+        last = mode is not ArchiveMode.FOLLOW or stop.is_set()
         try:
             return _drain(deployment, server, mode, stop)
         except UnreachableError as error:
-            if mode is not ArchiveMode.FOLLOW or stop.wait(_RECONNECT):
+            if last:
                 raise
             deployment.progress.step(f"{error.message}; trying again")
+            # told to stop meanwhile: once more, to say how it stands now
+            stop.wait(_RECONNECT)
 
 
 def _drain(

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from include.respaldo.model.lsn import Lsn
+from include.respaldo.model.schema_change import ReplayCommand
 from include.respaldo.model.segment import RelationDefinition
 
 
@@ -65,6 +66,16 @@ class TableReplay:
     #: the table was truncated: empty it first (what came before the last truncate is left out)
     truncate: bool
     stretches: tuple[KeyedStretch | MovesStretch | RowsStretch, ...]
+
+
+@dataclass(frozen=True)
+class SchemaReplay:
+    """One schema change between the tables' stretches: to run before what follows."""
+
+    command: ReplayCommand
+    #: commit position and 32-bit id of its transaction
+    lsn: Lsn
+    xid: int
 
 
 @dataclass(frozen=True)
