@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from include.respaldo.errors import RestoreRefused, SomeFailed, SourceError
 from include.respaldo.jobs import drain_server
 from include.respaldo.jobs.archive_query_log import servers_with_work
 from include.respaldo.jobs.plan_restore import RestoreRequest, plan
+from include.respaldo.model.catalog import recovery_window
 from include.respaldo.model.target import TargetTime
 from tests.conftest import drop_database
 from tests.jobs.archiving import confirmed, following, wait_for
@@ -101,7 +103,7 @@ def test_a_tenant_created_meanwhile_is_picked_up(
     assert archived_inserts(site, new)["orders"] == Counter([1, 2, 3])
 
 
-def test_a_changed_large_object_refuses_later_moments_by_name_until_the_next_full_backup(
+def test_a_changed_large_object_can_refuse_later_moments_until_the_next_full_backup(
     site: Site,
 ) -> None:
     tenant = site.tenant()
@@ -113,16 +115,18 @@ def test_a_changed_large_object_refuses_later_moments_by_name_until_the_next_ful
     at = site.now()
     report = site.archive()
     assert report.segments == 1
-    window = site.window(tenant)
+    window = recovery_window(site.catalog(tenant), with_large_objects=True)
     assert window.intervals[-1].end < before + timedelta(seconds=1)
     assert "large object" in window.intervals[-1].ends_because
-    wanted = RestoreRequest(site.source(tenant), TargetTime(at), "x", site.name)
+    wanted = RestoreRequest(
+        site.source(tenant), TargetTime(at), "x", site.name, with_large_objects=True
+    )
     with pytest.raises(RestoreRefused, match="large object change"):
         plan(site.deployment(), wanted)
     site.backup(tenant)
     later = site.now()
     site.archive()
-    assert plan(site.deployment(), RestoreRequest(wanted.source, TargetTime(later), "x", site.name))
+    assert plan(site.deployment(), replace(wanted, target=TargetTime(later)))
 
 
 def test_there_is_work_where_rows_were_written_or_coverage_is_due(site: Site) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from psycopg import sql
 
 from include.respaldo.errors import LogDiverged, RestoreFailed, RestoreRefused
 from include.respaldo.jobs import restore_database as job
+from include.respaldo.jobs.find_transaction import find_transaction
 from include.respaldo.jobs.plan_restore import RestorePlan, RestoreRequest, plan
 from include.respaldo.model.target import TargetTime
 from tests.jobs.site import Site
@@ -54,6 +57,23 @@ def test_a_deleted_order_is_back_and_the_live_database_goes_on(site: Site, acme:
     # the number of the deleted order's successor is not handed out again
     site.insert(done["database"])
     assert site.order_ids(done["database"])[-1] >= 3
+
+
+def test_the_moment_right_before_or_after_a_transaction_can_be_had(site: Site, acme: str) -> None:
+    with site.postgres.connect(acme) as conn, conn.transaction():
+        ((xid,),) = conn.execute("select pg_current_xact_id()::text::bigint").fetchall()
+        conn.execute("delete from orders where id = 1")
+    site.insert(acme)
+    site.archive()
+    before = site.json("restore", acme, "--before-transaction", str(xid), "--as", f"{acme}_before")
+    assert site.order_ids(before["database"]) == [1, 2]
+    shown = site.json("log", acme, "--from", "2026-01-01T00:00Z", "--to", "2100-01-01T00:00Z")
+    (deleting,) = [entry for entry in shown if entry["xid"] == xid]
+    after = site.json("restore", acme, "--after-transaction", deleting["lsn"], "--as", f"{acme}_af")
+    assert site.order_ids(after["database"]) == [2]
+    for unknown in ("4000000000", "0/1", "yesterday"):
+        with pytest.raises(RestoreRefused):
+            find_transaction(site.deployment(), site.source(acme), unknown)
 
 
 def test_a_local_time_and_a_position_lead_to_the_same_state(site: Site, acme: str) -> None:
@@ -114,15 +134,39 @@ def test_a_moment_past_a_schema_change_is_refused_until_the_next_full_backup(
     assert site.order_ids(f"{acme}_later") == [1, 2, 3, 4, 5]
 
 
-def test_a_moment_past_a_large_object_change_is_refused_by_name(site: Site, acme: str) -> None:
+def test_a_moment_past_a_large_object_change_is_refused_where_that_is_wanted(
+    site: Site, acme: str
+) -> None:
     site.postgres.execute("select lo_from_bytea(0, 'x'::bytea)", acme)
     time.sleep(1.2)  # PostgreSQL shows what was written in its statistics within a second
     site.insert(acme)
     after = moment(site)
     site.insert(acme)
     site.archive()
+    wanted = request(site, acme, after)
     with pytest.raises(RestoreRefused, match="large object change"):
-        plan(site.deployment(), request(site, acme, after))
+        plan(site.deployment(), replace(wanted, with_large_objects=True))
+    assert "large objects changed after that full backup" in plan(site.deployment(), wanted).text
+
+
+def test_roles_that_are_not_on_the_server_are_named_in_the_plan_or_refuse_it(
+    site: Site, acme: str
+) -> None:
+    role = f'{site.name}_we"ird; role'
+    name = sql.Identifier(role)
+    site.postgres.execute(sql.SQL("create role {}").format(name))
+    site.postgres.execute(sql.SQL("grant select on orders to {}").format(name), acme)
+    site.backup(acme)
+    site.postgres.execute(sql.SQL("drop owned by {}").format(name), acme)
+    site.postgres.execute(sql.SQL("drop role {}").format(name))
+    wanted = request(site, acme, site.catalog(acme).backups[-1].anchor.at)  # type: ignore[union-attr]
+    planned = plan(site.deployment(), wanted)
+    assert role in planned.text
+    assert RestorePlan.from_json(planned.to_json()) == planned
+    with pytest.raises(RestoreRefused, match="not all roles"):
+        plan(site.deployment(), replace(wanted, with_all_roles=True))
+    job.restore_database(site.deployment(), wanted)
+    assert site.order_ids(wanted.new_name) == [1, 2]
 
 
 def test_a_name_that_is_taken_or_is_the_live_ones_is_refused(site: Site, acme: str) -> None:

@@ -16,15 +16,17 @@ from include.respaldo.jobs.check import check
 from include.respaldo.jobs.clean_up import clean_up
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.jobs.discover import discover
+from include.respaldo.jobs.find_transaction import target_at
 from include.respaldo.jobs.plan_restore import RestoreRequest, default_new_name, moment_text, plan
 from include.respaldo.jobs.prepare import examine_databases, prepare_databases, unprepare_databases
 from include.respaldo.jobs.read_catalog import DATABASES, archived_sources, read_catalog
 from include.respaldo.jobs.restore_database import restore_database
 from include.respaldo.jobs.show_log import show_log
 from include.respaldo.jobs.take_backup import plan_batches, take_backup, unanswered
-from include.respaldo.model.backup import Category, backup_id, parse_backup_id
+from include.respaldo.model.backup import Category, Source, backup_id, parse_backup_id
 from include.respaldo.model.catalog import recovery_window
 from include.respaldo.model.moments import iso
+from include.respaldo.model.target import Target
 from include.respaldo.model.units import size_text
 
 Command = Callable[[Deployment, Namespace], int]
@@ -225,15 +227,29 @@ def run_window(deployment: Deployment, arguments: Namespace) -> int:
 def _request(deployment: Deployment, arguments: Namespace) -> RestoreRequest:
     if arguments.tz is not None:
         parse_zone(arguments.tz)
-    target = parse_target(arguments.to, arguments.tz)
     source = deployment.source(arguments.tenant)
+    target = _target(deployment, source, arguments)
     new_name = arguments.new_name
     if new_name is None:
         zone = arguments.tz or deployment.config.time_zone
         new_name = default_new_name(source.name, target, zone)
     return RestoreRequest(
-        source, target, new_name, arguments.server or source.server, arguments.reason
+        source,
+        target,
+        new_name,
+        arguments.server or source.server,
+        arguments.reason,
+        with_large_objects=arguments.refuse_large_objects,
+        with_all_roles=arguments.refuse_missing_roles,
     )
+
+
+def _target(deployment: Deployment, source: Source, arguments: Namespace) -> Target:
+    if arguments.before_transaction is not None:
+        return target_at(deployment, source, arguments.before_transaction, included=False)
+    if arguments.after_transaction is not None:
+        return target_at(deployment, source, arguments.after_transaction, included=True)
+    return parse_target(arguments.to, arguments.tz)
 
 
 def run_plan(deployment: Deployment, arguments: Namespace) -> int:

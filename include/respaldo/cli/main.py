@@ -80,13 +80,30 @@ def parser() -> argparse.ArgumentParser:
     ):
         restore = command(name, text)
         restore.add_argument("tenant", help="database or server/database")
-        restore.add_argument(
-            "--to", required=True, help="a time with its offset, a local time with --tz, or an LSN"
+        to = restore.add_mutually_exclusive_group(required=True)
+        to.add_argument("--to", help="a time with its offset, a local time with --tz, or an LSN")
+        to.add_argument(
+            "--before-transaction",
+            metavar="XID|LSN",
+            help="right before this transaction committed (`log` shows ids and positions)",
+        )
+        to.add_argument(
+            "--after-transaction", metavar="XID|LSN", help="right after this transaction committed"
         )
         restore.add_argument("--tz", help="time zone of a time without offset (Europe/Madrid)")
         restore.add_argument("--as", dest="new_name", help="name of the new database")
         restore.add_argument("--server", help="server to restore onto (default: where it was)")
         restore.add_argument("--reason", default="", help="ticket or reason, kept with the result")
+        restore.add_argument(
+            "--refuse-large-objects",
+            action="store_true",
+            help="refuse if large objects changed: else they are as of the full backup",
+        )
+        restore.add_argument(
+            "--refuse-missing-roles",
+            action="store_true",
+            help="refuse if the server lacks roles of the original: else it goes without them",
+        )
     changes = command("log", "show what changed, transaction by transaction")
     changes.add_argument("tenant")
     changes.add_argument("--from", dest="start", required=True, help="a time (see restore --to)")

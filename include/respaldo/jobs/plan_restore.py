@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from include.respaldo.errors import RestoreRefused
+from include.respaldo.errors import RestoreRefused, UnreachableError
 from include.respaldo.jobs.read_catalog import read_catalog
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Source
@@ -21,6 +21,8 @@ from include.respaldo.model.sealed import canonical
 from include.respaldo.model.segment import Segment
 from include.respaldo.model.target import Target, TargetLsn, TargetTime
 from include.respaldo.model.units import size_text
+from include.respaldo.postgres.connect import connect
+from include.respaldo.postgres.standins import missing_roles
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -42,6 +44,10 @@ class RestoreRequest:
     new_name: str
     to_server: str
     reason: str = ""
+    #: refuse where large objects would be as of the full backup, not of the target
+    with_large_objects: bool = False
+    #: refuse where roles of the original are not on the server
+    with_all_roles: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ class RestorePlan:
             "new_name": request.new_name,
             "to_server": request.to_server,
             "reason": request.reason,
+            "with_large_objects": request.with_large_objects,
+            "with_all_roles": request.with_all_roles,
             "time_zone": self.time_zone,
             "window": [iso(t) for t in self.window] if self.window else None,
             "large_objects": self.large_objects,
@@ -150,6 +158,8 @@ class RestorePlan:
                 d["new_name"],
                 d["to_server"],
                 d["reason"],
+                d["with_large_objects"],
+                d["with_all_roles"],
             ),
             tuple(
                 PlannedRoute(
@@ -189,7 +199,12 @@ def plan(deployment: Deployment, request: RestoreRequest) -> RestorePlan:
     check_new_name(request)
     catalog = read_catalog(deployment, request.source)
     time_zone = deployment.config.time_zone
-    found = plan_routes(catalog, request.target, deployment.clock.now())
+    found = plan_routes(
+        catalog,
+        request.target,
+        deployment.clock.now(),
+        with_large_objects=request.with_large_objects,
+    )
     if isinstance(found, Refusal):
         notes = "".join(f"\n{note}" for note in catalog.notes)
         raise RestoreRefused(
@@ -206,7 +221,46 @@ def plan(deployment: Deployment, request: RestoreRequest) -> RestorePlan:
         time_zone,
         window,
         properties.large_objects if properties else 0,
-        tuple(catalog.notes) + tuple(deployment.vaults.notes),
+        _large_objects_left_out(first)
+        + _missing_roles(deployment, request, properties.roles if properties else ())
+        + tuple(catalog.notes)
+        + tuple(deployment.vaults.notes),
+    )
+
+
+def _large_objects_left_out(route: Route) -> tuple[str, ...]:
+    changes = route.large_objects_left_out
+    if not changes:
+        return ()
+    return (
+        f"large objects changed after that full backup ({changes[0].what}), which the query log "
+        "does not hold: they will be as they were in it. Choose to refuse instead if they matter",
+    )
+
+
+def _missing_roles(
+    deployment: Deployment, request: RestoreRequest, roles: tuple[str, ...]
+) -> tuple[str, ...]:
+    """:raises RestoreRefused: some are missing, and the request wants none to be."""
+    server = deployment.server(request.to_server)
+    connection = deployment.connection_of(server.name)
+    try:
+        with connect(connection, server.database) as conn:
+            missing = missing_roles(conn, roles)
+    except UnreachableError as error:
+        return (f"the roles of server {server.name} were not looked at: {error.message}",)
+    if not missing:
+        return ()
+    names = ", ".join(sorted(missing))
+    if request.with_all_roles:
+        raise RestoreRefused(
+            f"server {server.name} has not all roles of the original: {names} are missing",
+            hint="create them (each full backup keeps its server's roles in globals.sql), or allow "
+            "the restore to go on without them",
+        )
+    return (
+        f"roles that server {server.name} does not have: {names}. What they own will belong to "
+        f"{connection.login}, what was granted to them is left out",
     )
 
 

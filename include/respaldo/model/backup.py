@@ -122,6 +122,8 @@ class DatabaseProperties:
     large_objects: int = 0
     #: (schema, table) whose replica identity Respaldo set to FULL, and what it was ("d", "n", "i")
     identities_set: tuple[tuple[str, str, str], ...] = ()
+    #: every role that owns something in it, or was granted something
+    roles: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> DatabaseProperties:
@@ -131,6 +133,7 @@ class DatabaseProperties:
             "acl": None if d["acl"] is None else tuple(d["acl"]),
             "extensions": tuple(Extension(**e) for e in d["extensions"]),
             "identities_set": tuple((a, b, c) for a, b, c in d["identities_set"]),
+            "roles": tuple(d.get("roles", ())),
         })
 
 

@@ -10,7 +10,14 @@ from itertools import pairwise
 
 from include.respaldo.model.backup import Manifest, Source
 from include.respaldo.model.lsn import Lsn
-from include.respaldo.model.segment import Barrier, ChainEnd, ChainStart, Covered, Segment
+from include.respaldo.model.segment import (
+    Barrier,
+    BarrierKind,
+    ChainEnd,
+    ChainStart,
+    Covered,
+    Segment,
+)
 
 #: PostgreSQL's clock counts microseconds
 TICK = timedelta(microseconds=1)
@@ -151,23 +158,42 @@ def is_anchored(backup: Manifest, chain: Chain) -> bool:
     )
 
 
-def first_barrier(backup: Manifest, chain: Chain) -> Barrier | None:
-    """Return the first change past the backup that replay cannot carry out, or None."""
+def barriers_past(backup: Manifest, chain: Chain) -> tuple[Barrier, ...]:
+    """Return the changes past the backup that the log cannot replay, in the order of their time."""
     anchor = backup.anchor
     if anchor is None:
-        return None
-    for barrier in sorted(chain.barriers, key=lambda b: (b.at, b.first_lsn)):
-        if barrier.xid is not None:
-            if anchor.snapshot.sees_xid32(barrier.xid):
-                continue
-        elif barrier.last_lsn <= anchor.lsn:
-            continue
-        return barrier
+        return ()
+    return tuple(
+        barrier
+        for barrier in sorted(chain.barriers, key=lambda b: (b.at, b.first_lsn))
+        if (
+            not anchor.snapshot.sees_xid32(barrier.xid)
+            if barrier.xid is not None
+            else barrier.last_lsn > anchor.lsn
+        )
+    )
+
+
+def first_barrier(
+    backup: Manifest, chain: Chain, *, with_large_objects: bool = False
+) -> Barrier | None:
+    """Return the first change past the backup that no target may lie beyond, or None.
+
+    :param with_large_objects: theirs count too; else they are restored as of the full backup.
+    """
+    for barrier in barriers_past(backup, chain):
+        if with_large_objects or barrier.kind is not BarrierKind.LARGE_OBJECT:
+            return barrier
     return None
 
 
-def interval_of(backup: Manifest, chain: Chain) -> Interval | None:
-    """Return the moments that this backup and this chain give together, or None."""
+def interval_of(
+    backup: Manifest, chain: Chain, *, with_large_objects: bool = False
+) -> Interval | None:
+    """Return the moments that this backup and this chain give together, or None.
+
+    :param with_large_objects: see `first_barrier`.
+    """
     if backup.anchor is None or not is_anchored(backup, chain):
         return None
     start = backup.anchor.at
@@ -175,7 +201,7 @@ def interval_of(backup: Manifest, chain: Chain) -> Interval | None:
     if until is None or until < start:
         return None
     because = _why_it_ends(chain)
-    barrier = first_barrier(backup, chain)
+    barrier = first_barrier(backup, chain, with_large_objects=with_large_objects)
     if barrier is not None and barrier.at <= until:
         until = barrier.at - TICK
         because = f"{barrier.kind.value}: {barrier.what}"
@@ -192,23 +218,31 @@ def _why_it_ends(chain: Chain) -> str:
     return "the query log reaches no further yet"
 
 
-def recovery_window(catalog: DatabaseCatalog) -> RecoveryWindow:
+def recovery_window(
+    catalog: DatabaseCatalog, *, with_large_objects: bool = False
+) -> RecoveryWindow:
     """Return every moment to which the database can be rebuilt, and the gaps with their reasons.
 
     A full backup outside every chain gives the one moment of its snapshot.
+
+    :param with_large_objects: only moments whose large objects are exact, too.
     """
     found: list[Interval] = []
     for backup in catalog.backups:
         if backup.anchor is None:
             continue
-        intervals = [i for c in catalog.chains if (i := interval_of(backup, c)) is not None]
+        intervals = [
+            interval
+            for chain in catalog.chains
+            if (interval := interval_of(backup, chain, with_large_objects=with_large_objects))
+        ]
         found += intervals or [
             Interval(
                 backup.anchor.at,
                 backup.anchor.at,
                 backup.backup_id,
                 None,
-                _why_alone(backup, catalog.chains),
+                _why_alone(backup, catalog.chains, with_large_objects=with_large_objects),
             )
         ]
     merged = _merge(sorted(found, key=lambda i: (i.start, i.end)))
@@ -216,10 +250,10 @@ def recovery_window(catalog: DatabaseCatalog) -> RecoveryWindow:
     return RecoveryWindow(tuple(merged), gaps)
 
 
-def _why_alone(backup: Manifest, chains: Iterable[Chain]) -> str:
+def _why_alone(backup: Manifest, chains: Iterable[Chain], *, with_large_objects: bool) -> str:
     for chain in chains:
         if is_anchored(backup, chain):
-            barrier = first_barrier(backup, chain)
+            barrier = first_barrier(backup, chain, with_large_objects=with_large_objects)
             if barrier is not None:
                 return f"{barrier.kind.value}: {barrier.what}"
             return _why_it_ends(chain)

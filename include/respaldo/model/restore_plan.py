@@ -11,12 +11,13 @@ from include.respaldo.model.catalog import (
     Chain,
     DatabaseCatalog,
     RecoveryWindow,
+    barriers_past,
     first_barrier,
     interval_of,
     is_anchored,
     recovery_window,
 )
-from include.respaldo.model.segment import Segment
+from include.respaldo.model.segment import Barrier, BarrierKind, Segment
 from include.respaldo.model.target import Target, TargetLsn, TargetTime
 
 
@@ -30,6 +31,8 @@ class Route:
     segments: tuple[Segment, ...]
     #: the last of `segments`, or the next one: its sequence states are at or past the target
     sequences_from: Segment | None
+    #: changes of large objects that it cannot replay: they are as of the full backup
+    large_objects_left_out: tuple[Barrier, ...] = ()
 
     @property
     def size(self) -> int:
@@ -53,22 +56,28 @@ class Refusal:
 
 
 def plan_routes(
-    catalog: DatabaseCatalog, target: Target, now: datetime
+    catalog: DatabaseCatalog,
+    target: Target,
+    now: datetime,
+    *,
+    with_large_objects: bool = False,
 ) -> tuple[Route, ...] | Refusal:
     """Return the ways to the target, best (shortest log) first, or the refusal.
 
     More than one way is given so that a damaged full backup does not end a restore that an older
     one, with more of the log, can still do exactly.
+
+    :param with_large_objects: refuse rather than restore them as of the full backup.
     """
-    routes = tuple(_routes(catalog, target))
+    routes = tuple(_routes(catalog, target, with_large_objects))
     if routes:
         return routes
-    window = recovery_window(catalog)
+    window = recovery_window(catalog, with_large_objects=with_large_objects)
     before, after = _nearest(window, target)
     return Refusal(_reason(catalog, target, now, window), before, after, window)
 
 
-def _routes(catalog: DatabaseCatalog, target: Target) -> Iterator[Route]:
+def _routes(catalog: DatabaseCatalog, target: Target, with_large_objects: bool) -> Iterator[Route]:
     newest_first = sorted(
         (b for b in catalog.backups if b.anchor is not None),
         key=lambda b: b.anchor.at if b.anchor else b.started_at,
@@ -79,7 +88,7 @@ def _routes(catalog: DatabaseCatalog, target: Target) -> Iterator[Route]:
         by_log = [
             _route(backup, chain, target)
             for chain in reversed(catalog.chains)
-            if _leads_to(backup, chain, target)
+            if _leads_to(backup, chain, target, with_large_objects)
         ]
         yield from by_log
         # Its own moment, too, takes the log where there is one: a transaction that had its commit
@@ -88,14 +97,14 @@ def _routes(catalog: DatabaseCatalog, target: Target) -> Iterator[Route]:
             yield Route(backup, None, (), None)
 
 
-def _leads_to(backup: Manifest, chain: Chain, target: Target) -> bool:
+def _leads_to(backup: Manifest, chain: Chain, target: Target, with_large_objects: bool) -> bool:
     assert backup.anchor is not None
     if isinstance(target, TargetTime):
-        interval = interval_of(backup, chain)
+        interval = interval_of(backup, chain, with_large_objects=with_large_objects)
         return interval is not None and interval.start <= target.at <= interval.end
     if not is_anchored(backup, chain) or not backup.anchor.lsn <= target.lsn < chain.reach:
         return False
-    barrier = first_barrier(backup, chain)
+    barrier = first_barrier(backup, chain, with_large_objects=with_large_objects)
     return barrier is None or barrier.first_lsn > target.lsn
 
 
@@ -116,7 +125,18 @@ def _route(backup: Manifest, chain: Chain, target: Target) -> Route:
             wanted.append(segment)
             if _ends_past(segment, target):
                 break
-    return Route(backup, chain, tuple(wanted), sequences_from)
+    left_out = tuple(
+        barrier
+        for barrier in barriers_past(backup, chain)
+        if barrier.kind is BarrierKind.LARGE_OBJECT and _may_be_before(barrier, target)
+    )
+    return Route(backup, chain, tuple(wanted), sequences_from, left_out)
+
+
+def _may_be_before(barrier: Barrier, target: Target) -> bool:
+    if isinstance(target, TargetLsn):
+        return barrier.first_lsn <= target.lsn
+    return barrier.at <= target.at
 
 
 def _begins_past(segment: Segment, target: Target) -> bool:

@@ -146,6 +146,7 @@ def read_properties(conn: Session) -> DatabaseProperties:
     row["acl"] = None if acl_is_default else tuple(row["acl"])
     row["settings"] = tuple((role, item) for role, item in row["settings"])
     row["extensions"] = tuple(Extension(*e) for e in row["extensions"])
+    row["roles"] = tuple(row["roles"])
     return DatabaseProperties(**row, identities_set=identities_set(conn))
 
 

@@ -91,6 +91,32 @@ def transactions(
             )
 
 
+def commit_of(segment: Path, xid: int) -> Commit | None:
+    """Return the commit of the transaction of that id (its lower 32 bits count), if it is there.
+
+    :raises ValueError: the segment is damaged.
+    """
+    return _commit(segment, "xid = ?", xid % (1 << 32))
+
+
+def commit_at(segment: Path, lsn: Lsn) -> Commit | None:
+    """Return the commit at that position, if it is there.
+
+    :raises ValueError: the segment is damaged.
+    """
+    return _commit(segment, "commit_lsn = ?", int(lsn))
+
+
+def _commit(segment: Path, condition: str, value: int) -> Commit | None:
+    with connect() as db:
+        LogFiles.read([segment]).create_view(db)
+        row = db.execute(
+            f"SELECT commit_lsn, commit_us, xid FROM log WHERE {condition} LIMIT 1",  # noqa: S608
+            [value],
+        ).fetchone()
+    return Commit(Lsn(row[0]), moment(row[1]), row[2]) if row else None
+
+
 def changes_of(segments: Sequence[Path], commit_lsn: Lsn) -> Iterator[ChangeView]:
     """Yield what the transaction that committed at `commit_lsn` did, in its order.
 

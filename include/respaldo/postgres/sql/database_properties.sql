@@ -19,7 +19,11 @@ SELECT pg_get_userbyid(d.datdba) AS owner,
        pg_database_size(d.oid) AS size,
        t.tables,
        t.rows_estimate,
-       (SELECT count(*) FROM pg_largeobject_metadata) AS large_objects
+       (SELECT count(*) FROM pg_largeobject_metadata) AS large_objects,
+       ARRAY(SELECT DISTINCT r.rolname :: text
+               FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid
+              WHERE s.dbid = d.oid AND s.refclassid = 'pg_authid' :: regclass
+              ORDER BY 1) AS roles
   FROM pg_database d,
        (SELECT count(*) AS tables,
                coalesce(sum(greatest(c.reltuples, 0)), 0) :: bigint AS rows_estimate
