@@ -27,7 +27,7 @@ from include.respaldo.model.schema_change import (
     RewrittenRows,
     TouchedObject,
 )
-from include.respaldo.model.segment import RelationDefinition
+from include.respaldo.model.segment import ColumnDefinition, RelationDefinition
 
 _SEAL_LENGTH: Final = 64
 _UNKNOWN: Final = "schema change"
@@ -73,7 +73,7 @@ def parse_messages_at(
     reader = _Transaction()
     found: list[tuple[int, CapturedCommand | FailedCapture]] = []
     index = -1
-    for index, content in enumerate(contents):  # noqa: B007 - used behind the loop
+    for index, content in enumerate(contents):
         try:
             item = reader.read(_opened(content, secret))
         except _MALFORMED as e:
@@ -91,7 +91,7 @@ def parse_rows(content: bytes, secret: str | None) -> RowsMessage | FailedCaptur
     """
     try:
         body = _opened(content, secret)
-        relation = RelationDefinition.from_json(body["relation"])
+        relation = _relation(body["relation"])
         width = len(relation.columns)
         rows = tuple(
             tuple(None if value is None else _text(value).encode() for value in row)
@@ -223,6 +223,8 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _number(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)  # PostgreSQL writes an oid as a text
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError
     return value
@@ -283,6 +285,19 @@ def _created(item: dict[str, Any]) -> CreatedTable:
         columns=tuple(
             (_text(name), _text(type_), _text_or_none(collation))
             for name, type_, collation in item["columns"]
+        ),
+    )
+
+
+def _relation(item: dict[str, Any]) -> RelationDefinition:
+    return RelationDefinition(
+        oid=_number(item["oid"]),
+        schema=_text(item["schema"]),
+        name=_text(item["name"]),
+        replica_identity=_text(item["replica_identity"]),
+        columns=tuple(
+            ColumnDefinition(_text(name), _number(type_oid), _number(modifier), _flag(is_key))
+            for name, type_oid, modifier, is_key in item["columns"]
         ),
     )
 

@@ -6,7 +6,6 @@ Positions are characters of the text, not bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from pglast import parse_sql, parser
@@ -65,7 +64,6 @@ def split(text: str) -> list[str]:
     return [text[s].strip() for s in slices]
 
 
-@lru_cache(maxsize=256)
 def parse(text: str) -> Node:
     """Return the tree of a text that is one statement.
 
