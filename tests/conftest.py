@@ -1,7 +1,8 @@
-"""Servers that tests share."""
+"""Servers that tests share; ``RESPALDO_POSTGRES`` names another major version for them."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from embedded.postgres import PostgresServer
+from embedded.postgres_versions import on_path, within_reach
 
 _numbers = count(1)
 
@@ -22,12 +24,17 @@ def postgres() -> Iterator[PostgresServer]:
     # not pytest's own temporary folder: the server's account may not enter that
     folder = Path(tempfile.mkdtemp(prefix="respaldo-pg-"))
     folder.chmod(0o755)
-    server = PostgresServer(folder / "server", durable=False)
-    try:
-        yield server.start()
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(folder)
+    major = os.environ.get("RESPALDO_POSTGRES")
+    programs = within_reach(int(major), folder) if major else None
+    server = PostgresServer(folder / "server", bin_dir=programs, durable=False)
+    with pytest.MonkeyPatch.context() as patch:
+        if major:
+            patch.setenv("PATH", on_path(int(major)))
+        try:
+            yield server.start()
+        finally:
+            server.stop("immediate")
+            shutil.rmtree(folder)
 
 
 def drop_database(server: PostgresServer, name: str) -> None:

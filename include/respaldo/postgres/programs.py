@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -48,7 +47,10 @@ def tool(name: str, at_least: int = 0) -> Program:
     for program in found:
         if program.major >= at_least:
             return program
-    hint = f"install postgresql-client-{at_least or 'NN'} where this runs"
+    hint = (
+        f"install postgresql-client-{at_least or 'NN'} where this runs (where the distribution "
+        "has none, from apt.postgresql.org), or put its folder on PATH"
+    )
     if not found:
         raise ConfigurationError(f"{name} is not installed", hint=hint)
     raise ConfigurationError(
@@ -56,17 +58,24 @@ def tool(name: str, at_least: int = 0) -> Program:
     )
 
 
-@cache
 def installed(name: str) -> tuple[Program, ...]:
-    """Return the program's installed versions, one for each major version, oldest first."""
-    candidates = [str(p / name) for pattern in _FOLDERS for p in Path("/").glob(pattern)]
-    # Debian's pg_wrapper on PATH picks a version by rules of its own
-    on_path = shutil.which(name)
-    if on_path and Path(on_path).resolve().name != "pg_wrapper":
-        candidates.insert(0, on_path)
+    """Return the program's installed versions, one for each major version, oldest first.
+
+    Of two with the same major version the one on PATH counts.
+    """
+    return _installed(name, os.environ.get("PATH", os.defpath))
+
+
+@cache
+def _installed(name: str, path: str) -> tuple[Program, ...]:
+    # every folder of PATH, since each may hold another version
+    candidates = [Path(folder, name) for folder in path.split(os.pathsep) if folder]
+    # Debian's pg_wrapper picks a version by rules of its own
+    candidates = [c for c in candidates if c.resolve().name != "pg_wrapper"]
+    candidates += (p / name for pattern in _FOLDERS for p in Path("/").glob(pattern))
     found: dict[int, Program] = {}
-    for path in candidates:
-        if program := _probe(name, path):
+    for candidate in candidates:
+        if program := _probe(name, str(candidate)):
             found.setdefault(program.major, program)
     return tuple(found[major] for major in sorted(found))
 
