@@ -26,6 +26,7 @@ from include.respaldo.postgres.preparation import (
     TRIGGERS,
     State,
     Table,
+    functions_whole,
     read_preparation,
     tables_without_identity,
     version,
@@ -144,10 +145,35 @@ def _mark_internal(conn: Session) -> None:
     conn.execute("select set_config('respaldo.internal', secret, true) from respaldo.installation")
 
 
+def read_secret(conn: Session) -> str:
+    """Return what seals this database's captured messages; to be kept out of logs and messages.
+
+    :raises NotPrepared: there is none, or it may not be read.
+    """
+    try:
+        row = conn.execute("select secret from respaldo.installation").fetchone()
+    except (pg.UndefinedTable, pg.InvalidSchemaName, pg.InsufficientPrivilege):
+        row = None
+    if row is None:
+        raise NotPrepared(
+            f"database {conn.info.dbname!r} has no capture of schema changes that can be read",
+            hint="prepare it, as a superuser",
+        )
+    secret: str = row[0]
+    return secret
+
+
 def _install(conn: Session) -> None:
+    """Install the event triggers, over what an earlier version has left.
+
+    Functions that are no longer ours stay until `unprepare`: a command that began before may be
+    about to call them, and would fail without.
+    """
     with conn.transaction():
         conn.execute(query("create_schema"))
         conn.execute(query("create_installation_table"))
+        # it is not in what earlier versions have made
+        conn.execute("alter table respaldo.installation add column if not exists functions text")
         conn.execute(query("record_installation"), {"version": version()})
         _mark_internal(conn)
         conn.execute(query("create_identity_table"))
@@ -169,6 +195,7 @@ def _install(conn: Session) -> None:
             conn.execute(query(f"create_trigger_{name}"))
             # also in sessions with session_replication_role = replica
             conn.execute(sql.SQL("alter event trigger {} enable always").format(identifier))
+        conn.execute(query("record_functions"), {"functions": functions_whole(conn)})
 
 
 def _set_identities(conn: Session, lock_timeout: float, deadline: float) -> None:

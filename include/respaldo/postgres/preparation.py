@@ -16,9 +16,31 @@ from include.respaldo.postgres.slot import Slot, list_slots, slot_name
 
 #: earlier versions give messages of logical decoding no way through pgoutput
 OLDEST_VERSION = 140000
-#: event trigger -> what it captures
-TRIGGERS = {"respaldo_ddl": "ddl", "respaldo_drop": "drop", "respaldo_rewrite": "rewrite"}
-FUNCTIONS = ("is_internal", "sweep", "capture_ddl", "capture_drop", "capture_rewrite")
+#: event trigger -> the statement that makes it is ``create_trigger_…``
+TRIGGERS = {
+    "respaldo_caller": "caller",
+    "respaldo_ddl": "ddl",
+    "respaldo_drop": "drop",
+    "respaldo_rewrite": "rewrite",
+}
+#: each is made by ``create_function_…``
+FUNCTIONS = (
+    "is_internal",
+    "remember",
+    "recall",
+    "emit",
+    "describe",
+    "fingerprint",
+    "missing_values",
+    "created_tables",
+    "record_rows",
+    "record_drop",
+    "record_rewrite",
+    "record_command",
+    "sweep",
+    "caller",
+    "capture",
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +144,9 @@ def read_preparation(conn: Session) -> State:
     slots = list_slots(conn)
     slot = slots.get(name)
     with conn.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(query("preparation_state")).fetchone()
+        found = cursor.execute(
+            query("preparation_state"), {"functions": list(FUNCTIONS)}
+        ).fetchone()
     assert found is not None
     problems = _server_problems(settings, needs_slot=slot is None)
     if found["schema_owner"] is not None and not found["schema_owner_is_superuser"]:
@@ -136,15 +160,19 @@ def read_preparation(conn: Session) -> State:
         problems.append(
             Problem(f"slot {name!r} uses plugin {slot.plugin!r}, not pgoutput", "drop that slot")
         )
-    is_genuine = found["functions_digest"] == functions_digest()
-    is_current = _installed(conn) == version()
+    installed_version, installed_functions = _installed(conn)
+    is_current = installed_version == version()
+    is_genuine = (
+        found["functions_digest"] == functions_digest()
+        and functions_whole(conn) == installed_functions
+    )
     broken = None
     if slot is not None:
         if slot.is_lost:
             broken = "the server has dropped log that was not archived yet"
         elif not found["has_publication"]:
             broken = "the publication was missing or altered"
-        elif not found["has_triggers"]:
+        elif not found["is_recording"] or (is_current and not found["has_triggers"]):
             broken = "schema changes were not recorded: event triggers were missing or disabled"
         elif is_current and not is_genuine:
             broken = "schema changes may not have been recorded: functions of ours were altered"
@@ -212,19 +240,29 @@ def version() -> str:
     """Return a digest of what is installed: another one is installed over it."""
     parts = [query(f"create_function_{name}") for name in FUNCTIONS]
     parts += [query(f"create_trigger_{name}") for name in TRIGGERS.values()]
-    parts += [query("tables_without_identity")]
+    parts += [query("tables_without_identity"), query("functions_whole")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def functions_digest() -> str:
     """Return the digest that the bodies of the installed functions must have (pg_proc.prosrc)."""
     bodies = (query(f"create_function_{name}").split("$function$")[1] for name in sorted(FUNCTIONS))
-    return hashlib.md5("".join(bodies).encode("ascii"), usedforsecurity=False).hexdigest()
+    digests = (hashlib.md5(body.encode(), usedforsecurity=False).hexdigest() for body in bodies)
+    return hashlib.md5("".join(digests).encode(), usedforsecurity=False).hexdigest()
 
 
-def _installed(conn: Session) -> str | None:
+def functions_whole(conn: Session) -> str | None:
+    """Return a digest of the functions as they are, to compare with what it was at installation."""
+    row = conn.execute(query("functions_whole"), {"functions": list(FUNCTIONS)}).fetchone()
+    assert row is not None
+    digest: str | None = row[0]
+    return digest
+
+
+def _installed(conn: Session) -> tuple[str | None, str | None]:
+    """Return the version installed, and the digest its functions had then; None: of neither."""
     try:
-        row = conn.execute("select version from respaldo.installation").fetchone()
-    except (pg.UndefinedTable, pg.InsufficientPrivilege):
-        return None
-    return row[0] if row else None
+        row = conn.execute("select to_jsonb(i) from respaldo.installation i").fetchone()
+    except (pg.UndefinedTable, pg.InvalidSchemaName, pg.InsufficientPrivilege):
+        return None, None
+    return (row[0]["version"], row[0].get("functions")) if row else (None, None)

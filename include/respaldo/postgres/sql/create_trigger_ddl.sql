@@ -1,1 +1,1 @@
-CREATE EVENT TRIGGER respaldo_ddl ON ddl_command_end EXECUTE FUNCTION respaldo.capture_ddl()
+CREATE EVENT TRIGGER respaldo_ddl ON ddl_command_end EXECUTE FUNCTION respaldo.capture()

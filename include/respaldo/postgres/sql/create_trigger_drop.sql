@@ -1,1 +1,1 @@
-CREATE EVENT TRIGGER respaldo_drop ON sql_drop EXECUTE FUNCTION respaldo.capture_drop()
+CREATE EVENT TRIGGER respaldo_drop ON sql_drop EXECUTE FUNCTION respaldo.capture()

@@ -1,1 +1,1 @@
-CREATE EVENT TRIGGER respaldo_rewrite ON table_rewrite EXECUTE FUNCTION respaldo.capture_rewrite()
+CREATE EVENT TRIGGER respaldo_rewrite ON table_rewrite EXECUTE FUNCTION respaldo.capture()

@@ -5,17 +5,26 @@ SELECT (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
          WHERE nspname = 'respaldo') AS schema_owner_is_superuser,
        to_regclass('respaldo.installation') IS NOT NULL
            AND to_regclass('respaldo.replica_identity') IS NOT NULL AS has_tables,
-       (SELECT md5(string_agg(p.prosrc, '' ORDER BY p.proname COLLATE "C"))
+       (SELECT md5(string_agg(md5(convert_to(p.prosrc, 'UTF8')), '' ORDER BY p.proname COLLATE "C"))
           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-         WHERE n.nspname = 'respaldo' AND p.prosecdef) AS functions_digest,
+         WHERE n.nspname = 'respaldo' AND p.proname = ANY (%(functions)s)) AS functions_digest,
+       -- whichever version is installed
        (SELECT count(*) FROM pg_event_trigger t
           JOIN pg_proc p ON p.oid = t.evtfoid
           JOIN pg_namespace n ON n.oid = p.pronamespace
          WHERE n.nspname = 'respaldo' AND t.evtenabled = 'A'
+           AND (t.evtname, t.evtevent) IN (
+               ('respaldo_ddl', 'ddl_command_end'), ('respaldo_drop', 'sql_drop'),
+               ('respaldo_rewrite', 'table_rewrite'))) = 3 AS is_recording,
+       (SELECT count(*) FROM pg_event_trigger t
+          JOIN pg_proc p ON p.oid = t.evtfoid
+          JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE n.nspname = 'respaldo' AND t.evtenabled = 'A' AND t.evttags IS NULL
            AND (t.evtname, t.evtevent, p.proname) IN (
-               ('respaldo_ddl', 'ddl_command_end', 'capture_ddl'),
-               ('respaldo_drop', 'sql_drop', 'capture_drop'),
-               ('respaldo_rewrite', 'table_rewrite', 'capture_rewrite'))) = 3 AS has_triggers,
+               ('respaldo_caller', 'ddl_command_end', 'caller'),
+               ('respaldo_ddl', 'ddl_command_end', 'capture'),
+               ('respaldo_drop', 'sql_drop', 'capture'),
+               ('respaldo_rewrite', 'table_rewrite', 'capture'))) = 4 AS has_triggers,
        EXISTS (SELECT FROM pg_publication
                 WHERE pubname = 'respaldo' AND puballtables
                   AND pubinsert AND pubupdate AND pubdelete AND pubtruncate

@@ -1,0 +1,57 @@
+"""Fingerprints of objects, to compare where a command was captured with where it was run again."""
+
+from __future__ import annotations
+
+from psycopg import errors as pg
+
+from include.respaldo.model.schema_change import ObjectAddress
+from include.respaldo.postgres.connect import Session
+from include.respaldo.postgres.queries import query
+
+_INSTALLED = "select to_regprocedure('pg_temp.respaldo_describe(oid, oid)') is not null"
+_DESCRIBE = """
+SELECT md5(convert_to(d[1], 'UTF8')) || md5(convert_to(d[2], 'UTF8'))
+  FROM pg_catalog.pg_get_object_address(%(type)s, %(names)s, %(args)s) a,
+       LATERAL pg_temp.respaldo_describe(a.classid, a.objid) d
+"""
+#: hexadecimal digits of the definition's part; the rest is that of owner and rights
+_DEFINITION = 32
+
+
+def fingerprint(conn: Session, address: ObjectAddress) -> str | None:
+    """Return the fingerprint of an object as the capture makes it; None: there is no such object.
+
+    Leaves nothing behind, whatever role and settings the session has just now. Two fingerprints
+    are comparable where both servers are of one major version: each writes definitions its own way.
+
+    :param conn: a superuser's session.
+    """
+    wanted = {"type": address.type, "names": list(address.names), "args": list(address.args)}
+    # what is set inside is undone; what is looked for may be missing
+    with conn.transaction(force_rollback=True):
+        conn.execute("set local role none; set local search_path to pg_catalog, pg_temp")
+        row = conn.execute(_INSTALLED).fetchone()
+        if row is None or not row[0]:
+            conn.execute(
+                query("create_function_describe").replace(
+                    "FUNCTION respaldo.describe(", "FUNCTION pg_temp.respaldo_describe("
+                )
+            )
+        try:
+            row = conn.execute(_DESCRIBE, wanted).fetchone()
+        except (
+            pg.UndefinedTable,
+            pg.UndefinedColumn,
+            pg.UndefinedObject,
+            pg.UndefinedFunction,
+            pg.InvalidSchemaName,
+            pg.WrongObjectType,
+        ):
+            return None
+    found: str | None = row[0] if row else None
+    return found
+
+
+def same_definition(one: str, other: str) -> bool:
+    """Return whether two fingerprints differ in owner and rights at most."""
+    return one[:_DEFINITION] == other[:_DEFINITION]

@@ -1,0 +1,1 @@
+CREATE EVENT TRIGGER respaldo_caller ON ddl_command_end EXECUTE FUNCTION respaldo.caller()

@@ -1,0 +1,1 @@
+UPDATE respaldo.installation SET functions = %(functions)s
