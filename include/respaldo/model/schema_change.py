@@ -178,6 +178,8 @@ class ReplayCommand:
     refilled: tuple[tuple[str, str], ...] = ()
     #: materialized views, by (schema, name), that hold data from then on: computed at the end
     populates: tuple[tuple[str, str], ...] = ()
+    #: materialized views, by (schema, name), that hold none from then on
+    empties: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class StatementFinder:
     """The statements of one transaction's commands, those given by their index."""
 
     def __init__(self, commands: dict[int, CapturedCommand]) -> None:
-        """:param commands: without the parts of extensions' scripts: their texts are in no string."""
+        """:param commands: without what extensions' scripts ran: its text is in no string."""
         self._commands = commands
         self._strings: dict[tuple[str, bool], ClientString | Unreadable] = {}
         self._found: dict[int, Statement | str] = {}
@@ -89,17 +89,10 @@ class StatementFinder:
             for index in indices:
                 self._found[index] = f"its text cannot be read: {e}"
             return
-        texts: list[dict[str, Statement]] = [{} for _ in indices]
-        for part in string.parts():
-            for possible, candidates in zip(texts, _candidates(commands, part), strict=True):
-                possible.update({s.text: s for s in candidates})
-        if commands[0].context and not all(texts):
-            # what a function runs may run again, in a loop: each by itself
-            everything = [s for s in string.statements if s.tag is not None]
-            texts = [
-                {s.text: s for s in everything if fits(command, s.tag, s.node)}
-                for command in commands
-            ]
+        if commands[0].context:
+            texts = _possible_within(commands, string)
+        else:
+            texts = _possible_at_top(commands, string)
         for index, possible in zip(indices, texts, strict=True):
             if len(possible) == 1:
                 (self._found[index],) = possible.values()
@@ -109,6 +102,27 @@ class StatementFinder:
                 )
             else:
                 self._found[index] = "no statement of the string that was sent can have been it"
+
+
+def _possible_at_top(
+    commands: Sequence[CapturedCommand], string: ClientString
+) -> list[dict[str, Statement]]:
+    texts: list[dict[str, Statement]] = [{} for _ in commands]
+    for part in string.parts():
+        for possible, candidates in zip(texts, _candidates(commands, part), strict=True):
+            possible.update({s.text: s for s in candidates})
+    return texts
+
+
+def _possible_within(
+    commands: Sequence[CapturedCommand], string: ClientString
+) -> list[dict[str, Statement]]:
+    """Return what each can have been in a string that a function may have run several times."""
+    statements = [s for s in string.statements if s.tag is not None]
+    possible = [[s for s in statements if fits(c, s.tag, s.node)] for c in commands]
+    if len(commands) == len(statements) and any(len(p) > 1 for p in possible):
+        possible = _candidates(commands, statements)  # it ran once, and all of it is there
+    return [{s.text: s for s in candidates} for candidates in possible]
 
 
 def _candidates(

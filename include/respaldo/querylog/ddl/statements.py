@@ -142,8 +142,12 @@ def read_string(text: str, settings: dict[str, str]) -> ClientString:
 
     :raises Unreadable: it cannot be split for certain.
     """
-    if settings.get("standard_conforming_strings", "on") == "off" and "\\" in text:
-        raise Unreadable("backslashes in it, sent while standard_conforming_strings was off")
+    if "\\" in text:
+        if settings.get("standard_conforming_strings", "on") == "off":
+            raise Unreadable("backslashes in it, sent while standard_conforming_strings was off")
+        if "standard_conforming_strings" in text.lower():
+            # read as a whole before it changed the setting, which is known only as it was after
+            raise Unreadable("backslashes in it, and it sets standard_conforming_strings itself")
     found = ClientString(tuple(Statement(t) for t in split(text)))
     for statement in found.statements:
         statement.tag  # noqa: B018 - reads it: what cannot be read is refused here
