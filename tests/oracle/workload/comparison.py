@@ -1,0 +1,144 @@
+"""Whether a restored database equals the one that PostgreSQL itself recovered."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from embedded.postgres import PostgresServer
+from tests.oracle.workload.names import quoted
+from tests.postgres.compare import content_differences, database_content
+
+_ENTRY = re.compile(r"^-- (?:Data for )?Name: .*$", re.MULTILINE)
+_FRAME = {"--", "-- PostgreSQL database dump complete"}
+_STATES = """
+select 'extension ' || extname || ' ' || extversion from pg_extension union all
+select 'populated ' || format('%I.%I', n.nspname, c.relname) || ' ' || c.relispopulated::text
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'm' union all
+select 'index ' || format('%I.%I', n.nspname, c.relname) || ' valid ' || i.indisvalid::text
+  from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n
+    on n.oid = c.relnamespace where n.nspname !~ '^pg_'
+"""
+_MATVIEWS = """
+select c.oid, n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'm' and c.relispopulated order by c.oid
+"""
+
+
+def undo_preparation(conn: psycopg.Connection[Any]) -> None:
+    """Take what Respaldo put into a recovered database out again, by what it noted itself."""
+    for (name,) in conn.execute(
+        "select evtname from pg_event_trigger where evtname ~ '^respaldo'"
+    ).fetchall():
+        conn.execute(sql.SQL("drop event trigger {}").format(sql.Identifier(name)))
+    # a trigger of the application's must not see this
+    conn.execute("set session_replication_role to replica")
+    for schema, name, was in conn.execute(
+        "select n.nspname, c.relname, r.was from respaldo.replica_identity r"
+        " join pg_class c on c.oid = r.relation and c.relreplident = 'f'"
+        " join pg_namespace n on n.oid = c.relnamespace"
+    ).fetchall():
+        identity = "default" if was in {"d", b"d"} else "nothing"
+        conn.execute(
+            sql.SQL("alter table only {} replica identity {}").format(
+                sql.Identifier(schema, name), sql.SQL(identity)
+            )
+        )
+    conn.execute("drop publication if exists respaldo")
+    conn.execute("drop schema respaldo cascade")
+    conn.execute("reset session_replication_role")
+
+
+def schema_entries(server: PostgresServer, database: str) -> Counter[str]:
+    """Return what pg_dump prints of each object of the schema, in any order."""
+    done = subprocess.run(
+        [server.bin("pg_dump"), "--schema-only"],
+        env=server.environment(database),
+        capture_output=True,
+        check=False,
+    )
+    # names and comments have any byte
+    text = done.stdout.decode(errors="surrogateescape")
+    if done.returncode:
+        raise RuntimeError(f"pg_dump of {database}: {done.stderr.decode(errors='replace')}")
+    # which tables come after `SET default_tablespace` depends on the order
+    kept = re.sub(r"^(SET default_\w+ = .*;|\\(un)?restrict .*)$", "", text, flags=re.MULTILINE)
+    found: Counter[str] = Counter()
+    heads = [*_ENTRY.finditer(kept)]
+    for head, following in zip(heads, [*heads[1:], None], strict=True):
+        body = kept[head.end() : following.start() if following else len(kept)]
+        lines = [line for line in body.splitlines() if line and line not in _FRAME]
+        if "; Type: ACL;" in head[0] or "; Type: DEFAULT ACL;" in head[0]:
+            lines.sort()  # in the order in which they were granted
+        found["\n".join([head[0], *lines])] += 1
+    found["-- Name: states; Type: RESPALDO\n" + "\n".join(_states(server, database))] += 1
+    return found
+
+
+def _states(server: PostgresServer, database: str) -> list[str]:
+    return sorted(row[0] for row in server.execute(_STATES, database))
+
+
+def schema_differences(theirs: Counter[str], ours: Counter[str]) -> list[str]:
+    """Return the entries that only one has."""
+    return [
+        *(f"only recovered:\n{_shortened(entry)}" for entry in (theirs - ours).elements()),
+        *(f"only restored:\n{_shortened(entry)}" for entry in (ours - theirs).elements()),
+    ]
+
+
+def _shortened(entry: str) -> str:
+    return entry if len(entry) < 4000 else entry[:4000] + " …"
+
+
+def loaded_again(
+    server: PostgresServer, database: str, other: str, on: PostgresServer
+) -> Counter[str]:
+    """Return the schema as it is after one more dump and load: what pg_dump cannot keep is gone."""
+    dumped = subprocess.run(
+        [server.bin("pg_dump"), "--schema-only"],
+        env=server.environment(database), capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    on.execute(sql.SQL("create database {} template template0").format(sql.Identifier(other)))
+    try:
+        subprocess.run(
+            [on.bin("psql"), "-X", "-q", "-f", "-"],
+            env=on.environment(other), input=dumped, capture_output=True, check=True,
+        )  # fmt: skip
+        return schema_entries(on, other)
+    finally:
+        on.execute(sql.SQL("drop database {} (force)").format(sql.Identifier(other)))
+
+
+def refresh(conn: psycopg.Connection[Any]) -> set[tuple[str, str]]:
+    """Refresh the materialized views; return those that cannot be."""
+    failed = set()
+    conn.execute("set statement_timeout to '30s'")
+    for _, schema, name in conn.execute(_MATVIEWS).fetchall():
+        try:
+            conn.execute(f"refresh materialized view {quoted(schema)}.{quoted(name)}")  # type: ignore[arg-type]
+        except psycopg.Error:
+            failed.add((schema, name))
+    return failed
+
+
+def data_differences(theirs: psycopg.Connection[Any], ours: psycopg.Connection[Any]) -> list[str]:
+    """Return which tables' rows differ; materialized views are refreshed on both sides before."""
+    unknown = refresh(theirs) | refresh(ours)
+    left, right = (
+        {k: v for k, v in database_content(conn).items() if k not in unknown}
+        for conn in (theirs, ours)
+    )
+    return content_differences(left, right)
+
+
+def first_lines(differences: Iterable[str], most: int = 12) -> str:
+    shown = list(differences)
+    more = f"\n… and {len(shown) - most} more" if len(shown) > most else ""
+    return "\n".join(shown[:most]) + more
