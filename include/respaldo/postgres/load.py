@@ -26,6 +26,8 @@ def load_dump(
     scratch: Path,
     jobs: int = 1,
     progress: Progress | None = None,
+    *,
+    keep_standins: bool = False,
 ) -> tuple[str, ...]:
     """Load a compressed dump into an empty database, without Respaldo's own objects.
 
@@ -35,6 +37,7 @@ def load_dump(
 
     :param dump_file: as `dump_database` wrote it; its digest has been checked.
     :param jobs: more than one loads tables at the same time, and unpacks the dump into `scratch`.
+    :param keep_standins: leave the stand-ins of missing roles for a replay, which removes them.
     :return: what differs from the original, in words.
     :raises RestoreRefused: the server lacks an extension.
     :raises ToolFailed: pg_restore ended with an error.
@@ -63,7 +66,7 @@ def load_dump(
         env["PGOPTIONS"] = "-c synchronous_commit=off"
         watch = _TableWatch(contents.tables, progress)
         try:
-            with standing_in(conn, missing):
+            with standing_in(conn, missing, keep=keep_standins):
                 if jobs > 1:
                     _load_parallel(program, arguments, env, dump_file, scratch, jobs, watch)
                 else:

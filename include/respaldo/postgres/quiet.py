@@ -16,6 +16,7 @@ from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
 _ENABLE = {"A": sql.SQL("ENABLE ALWAYS"), "R": sql.SQL("ENABLE REPLICA")}
+_EVENT_TRIGGER = "SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = %s"
 
 
 @contextmanager
@@ -34,7 +35,9 @@ def replaying(conn: Session) -> Iterator[None]:
             conn.execute(change.format(sql.Identifier(name), sql.SQL("DISABLE")))
         yield
         for name, enabled in event_triggers:
-            conn.execute(change.format(sql.Identifier(name), _ENABLE[enabled]))
+            # its function may have been dropped in the block, and the trigger with it
+            if conn.execute(_EVENT_TRIGGER, [name]).fetchone() is not None:
+                conn.execute(change.format(sql.Identifier(name), _ENABLE[enabled]))
         conn.execute("SET LOCAL session_replication_role TO DEFAULT")
 
 

@@ -1,0 +1,187 @@
+"""Carrying out captured schema changes on a database that is being restored.
+
+Each command runs in the context in which it ran at the source, is committed, and is compared: what
+it made must have the same catalog entries, what it dropped must be gone. Anything else means that
+log and database do not fit together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+import psycopg
+from psycopg import sql
+
+from include.respaldo.errors import LogDiverged
+from include.respaldo.model.schema_change import ObjectAddress, ReplayCommand, statement_text
+from include.respaldo.ports import Progress
+from include.respaldo.postgres.connect import Session
+from include.respaldo.postgres.matviews import MaterializedViews
+from include.respaldo.postgres.missing_values import set_missing_values, widths
+from include.respaldo.postgres.queries import query
+from include.respaldo.postgres.quiet import replaying, unattended
+from include.respaldo.postgres.replay_context import ReplayContext, is_misfit, without_values
+from include.respaldo.postgres.standins import missing_roles
+
+#: (session, object) -> fingerprint of its catalog entries; None: there is no such object
+Fingerprint = Callable[[Session, ObjectAddress], str | None]
+
+#: these act on other databases of the server, or on other servers: never carried out here
+_OUTWARD = (
+    "DROP OWNED",
+    "REASSIGN OWNED",
+    "CREATE SUBSCRIPTION",
+    "ALTER SUBSCRIPTION",
+    "DROP SUBSCRIPTION",
+    "IMPORT FOREIGN SCHEMA",
+)
+_MAY_HOLD_SECRETS = re.compile(r"passw|secret|user\s+mapping|\bserver\b|token", re.IGNORECASE)
+#: class "syntax error or access rule violation" and the few others that say "there is no such …"
+_ABSENT = ("42703", "42704", "42883", "42P01", "3F000", "3D000")
+_OTHER_MOMENT = "choose a moment before it, or one after the next full backup"
+
+
+def roles_of(commands: Iterable[ReplayCommand]) -> frozenset[str]:
+    """Return every role that has to be there for these commands."""
+    names = set[str]()
+    for command in commands:
+        names |= command.roles | {command.caller.role, command.caller.session}
+    return frozenset(names)
+
+
+def missing_roles_of(conn: Session, commands: Iterable[ReplayCommand]) -> tuple[str, ...]:
+    """Return those that the server does not have; stand-ins do not count."""
+    return missing_roles(conn, roles_of(commands))
+
+
+class SchemaReplayer:
+    """Runs captured commands one after the other, then computes the materialized views.
+
+    :param conn: a superuser's session in the temporary database, in autocommit; stand-ins for all
+        missing roles are there (`place_standins`) until `finish` has returned.
+    :param source: the database that the log is of, for messages.
+    :param compare: whether fingerprints can be compared: source and server are of one major
+        version. Else it is only looked that objects are there.
+    """
+
+    def __init__(
+        self,
+        conn: Session,
+        *,
+        source: str,
+        compare: bool,
+        fingerprint: Fingerprint,
+        progress: Progress | None = None,
+    ) -> None:
+        self.conn = conn
+        self.source = source
+        self._compare = compare
+        self._fingerprint = fingerprint
+        self._progress = progress
+        self._context = ReplayContext(conn, source)
+        self._views = MaterializedViews(conn)
+        self._sequences = self._sequence_files()
+        self._has_begun = False
+
+    def run(self, command: ReplayCommand) -> None:
+        """Carry one command out, and commit it.
+
+        :raises LogDiverged: it failed, or its outcome is another than at the source.
+        """
+        if command.what.startswith(_OUTWARD):
+            raise LogDiverged(
+                f"{command.what}: it acts beyond this database, and is never replayed",
+                hint=_OTHER_MOMENT,
+            )
+        if self._progress:
+            self._progress.step(f"replaying {_shown(command)}")
+        if not self._has_begun:
+            self._views.empty()
+            self._has_begun = True
+        width = widths(self.conn, command.missing_values)
+        files = self._views.files(command)
+        self._context.run(command)
+        try:
+            set_missing_values(self.conn, command.missing_values, width)
+            self._empty(command.refilled)
+        except psycopg.Error as error:
+            if not is_misfit(error):
+                raise
+            raise LogDiverged(
+                f"{command.what}: its rows could not be made those of {self.source}: "
+                f"{without_values(error)}",
+                hint=_OTHER_MOMENT,
+            ) from None
+        self._views.ran(command, files)
+        self._check(command)
+
+    def finish(self) -> tuple[str, ...]:
+        """Compute the materialized views; return what could not be computed, in words."""
+        notes = self._views.refresh(self._context, self._progress)
+        self._context.close()
+        return notes
+
+    @property
+    def restarted(self) -> frozenset[int]:
+        """Oids of the sequences that the commands so far have created or restarted."""
+        now = self._sequence_files().items()
+        return frozenset(oid for oid, file in now if self._sequences.get(oid) != file)
+
+    def _sequence_files(self) -> dict[int, int]:
+        return dict(self.conn.execute(query("sequence_files")).fetchall())
+
+    def _empty(self, tables: Iterable[tuple[str, str]]) -> None:
+        """Remove the rows that the command itself has put into tables: the log holds them."""
+        for schema, name in tables:
+            found = self.conn.execute(
+                query("replay_table"), {"schema": schema, "name": name}
+            ).fetchone()
+            if found is None:
+                continue  # made and dropped by it
+            table = sql.Identifier(schema, name)
+            with replaying(self.conn), unattended(self.conn, found[0], table):
+                self.conn.execute(sql.SQL("DELETE FROM ONLY {}").format(table))
+
+    def _check(self, command: ReplayCommand) -> None:
+        made = {touched.address for touched in command.expected}
+        for touched in command.expected:
+            if not self._compare:
+                if self._is_there(touched.address) is False:
+                    raise self._differs(command, f"{touched.identity} is not there")
+                continue
+            found = self._fingerprint(self.conn, touched.address)
+            if found is None:
+                raise self._differs(command, f"{touched.identity} is not there")
+            if found != touched.fingerprint:
+                raise self._differs(command, f"{touched.address.type} {touched.identity} is other")
+        for address in command.gone:
+            if address not in made and self._is_there(address):
+                name = ".".join(address.names)
+                raise self._differs(command, f"{address.type} {name} is still there")
+
+    def _is_there(self, address: ObjectAddress) -> bool | None:
+        """Return whether there is such an object; None: PostgreSQL has no way to tell."""
+        try:
+            self.conn.execute(
+                "SELECT FROM pg_catalog.pg_get_object_address(%s, %s::text[], %s::text[])",
+                [address.type, list(address.names), list(address.args)],
+            )
+        except psycopg.Error as error:
+            if error.sqlstate in _ABSENT:
+                return False
+            if is_misfit(error):
+                return None
+            raise
+        return True
+
+    def _differs(self, command: ReplayCommand, what: str) -> LogDiverged:
+        return LogDiverged(
+            f"{command.what}: expected the outcome that it had on {self.source}, found that {what}",
+            hint=_OTHER_MOMENT,
+        )
+
+
+def _shown(command: ReplayCommand) -> str:
+    """Return the command for people; one that may hold a secret by its name only."""
+    return command.what if _MAY_HOLD_SECRETS.search(command.sql) else statement_text(command)
