@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from psycopg import errors as pg
+from psycopg import sql
 
 from include.respaldo.model.schema_change import ObjectAddress
 from include.respaldo.postgres.connect import Session
@@ -11,9 +12,18 @@ from include.respaldo.postgres.queries import query
 _INSTALLED = "select to_regprocedure('pg_temp.respaldo_describe(oid, oid)') is not null"
 _DESCRIBE = """
 SELECT md5(convert_to(d[1], 'UTF8')) || md5(convert_to(d[2], 'UTF8'))
-  FROM pg_catalog.pg_get_object_address(%(type)s, %(names)s, %(args)s) a,
+  FROM pg_get_object_address(%(type)s, %(names)s, %(args)s) a,
        LATERAL pg_temp.respaldo_describe(a.classid, a.objid) d
 """
+#: kinds that PostgreSQL tells but does not take -> those that it takes
+_COLUMNS = frozenset({
+    "view column",
+    "materialized view column",
+    "foreign table column",
+    "index column",
+    "composite type column",
+    "sequence column",
+})
 #: hexadecimal digits of the definition's part; the rest is that of owner and rights
 _DEFINITION = 32
 
@@ -26,7 +36,12 @@ def fingerprint(conn: Session, address: ObjectAddress) -> str | None:
 
     :param conn: a superuser's session.
     """
-    wanted = {"type": address.type, "names": list(address.names), "args": list(address.args)}
+    kind, names = address.type, list(address.names)
+    if kind in _COLUMNS:
+        kind = "table column"
+    elif kind == "composite type":
+        kind, names = "type", [sql.Identifier(*names).as_string(conn)]
+    wanted = {"type": kind, "names": names, "args": list(address.args)}
     # what is set inside is undone; what is looked for may be missing
     with conn.transaction(force_rollback=True):
         conn.execute("set local role none; set local search_path to pg_catalog, pg_temp")

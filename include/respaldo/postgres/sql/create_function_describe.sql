@@ -47,17 +47,12 @@ BEGIN
                    CASE WHEN conrelid <> 0 THEN conrelid ELSE contypid END INTO catalog, object
               FROM pg_constraint WHERE oid = object;
         WHEN 'pg_type' :: regclass THEN
-            SELECT 'pg_class' :: regclass, typrelid INTO catalog, object
-              FROM pg_type WHERE oid = object AND typrelid <> 0;
-            IF NOT FOUND THEN
-                catalog := 'pg_type' :: regclass;
-            END IF;
+            SELECT CASE WHEN typrelid <> 0 THEN 'pg_class' :: regclass
+                        ELSE 'pg_type' :: regclass END,
+                   CASE WHEN typrelid <> 0 THEN typrelid ELSE oid END INTO catalog, object
+              FROM pg_type WHERE oid = object;
         ELSE NULL;
     END CASE;
-    IF catalog = 'pg_type' :: regclass AND object IS NULL THEN
-        RETURN NULL;
-    END IF;
-
     IF catalog = 'pg_class' :: regclass THEN
         SELECT concat_ws(E'\n',
                    format('%s %I.%I %s %s %s %s', c.relkind, n.nspname, c.relname,
@@ -236,7 +231,7 @@ BEGIN
             SELECT concat_ws(E'\n',
                        catalog :: regclass,
                        string_agg(format('%s %s', a.attname, CASE
-                           WHEN k.pktable IS NULL THEN entry ->> a.attname
+                           WHEN k.pktable IS NULL OR a.atttypid = 'regproc' :: regtype THEN entry ->> a.attname
                            WHEN k.is_array THEN (
                                SELECT string_agg((pg_identify_object(k.pktable, o :: oid, 0)).identity,
                                                  ', ' ORDER BY n)

@@ -32,16 +32,20 @@ BEGIN
                'identity', c.object_identity, 'schema', c.schema_name, 'tag', c.command_tag,
                'in_extension', c.in_extension,
                'oid', c.objid :: bigint, 'catalog', c.classid :: regclass,
-               'fingerprint', CASE WHEN NOT c.in_extension
-                                   THEN respaldo.fingerprint(c.classid, c.objid) END)
+               'fingerprint', CASE WHEN f.fingerprint NOT LIKE '!%' THEN f.fingerprint END)
                ORDER BY c.ordinality) FILTER (WHERE a.type IS NOT NULL),
            array_agg(c.objid) FILTER (WHERE c.classid = 'pg_class' :: regclass),
            -- of GRANT and ALTER DEFAULT PRIVILEGES PostgreSQL does not tell the objects
-           count(*) > 0
-      INTO objects, relations, matters
+           count(*) > 0,
+           nullif(concat_ws('; ', problem, string_agg(
+               format('%s: %s', c.object_identity, substr(f.fingerprint, 2)), '; ')
+               FILTER (WHERE f.fingerprint LIKE '!%')), '')
+      INTO objects, relations, matters, problem
       FROM pg_event_trigger_ddl_commands() WITH ORDINALITY c
       LEFT JOIN LATERAL pg_identify_object_as_address(c.classid, c.objid, c.objsubid) a
              ON c.objid IS NOT NULL
+      LEFT JOIN LATERAL respaldo.fingerprint(c.classid, c.objid) f (fingerprint)
+             ON a.type IS NOT NULL AND NOT c.in_extension
       -- a trigger, rule, policy and so on has no schema of its own: its table's counts
      WHERE coalesce(
                c.schema_name,

@@ -42,7 +42,7 @@ WITH space AS MATERIALIZED (
                i.indpred, to_jsonb(i) -> 'indnullsnotdistinct') :: text
       FROM class c JOIN pg_index i ON i.indexrelid = c.oid
  UNION ALL
-    SELECT 'pg_constraint', (to_jsonb(k) - 'conindid') :: text || i.key
+    SELECT 'pg_constraint', concat(to_jsonb(k) - 'conindid', i.key)
       FROM pg_constraint k JOIN space ON space.oid = k.connamespace
       LEFT JOIN class i ON i.oid = k.conindid
      WHERE k.oid >= 16384
