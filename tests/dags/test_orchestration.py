@@ -31,7 +31,7 @@ from include.respaldo.model.backup import Category, Source
 from include.respaldo.orchestration import archive_trigger
 from include.respaldo.orchestration.archive_trigger import ArchiveTrigger
 from include.respaldo.orchestration.connections import from_airflow, translate
-from include.respaldo.orchestration.restore_request import request_from
+from include.respaldo.orchestration.restore_request import REFUSE, request_from
 from include.respaldo.orchestration.retries import DELAYS, RetryWhatCanHelp
 from include.respaldo.orchestration.run_note import LONGEST, shorten
 from include.respaldo.orchestration.tenant_choices import names_of, read_choices, write_choices
@@ -185,12 +185,36 @@ class TestRequests:
         request = request_from(self.deployment(), self.GOOD | {"new_name": "mine", "server": "pg1"})
         assert (request.new_name, request.to_server) == ("mine", "pg1")
 
-    @pytest.mark.parametrize("moment", [None, "", "11:29", "2026-11-22T11:29:00"])
+    @pytest.mark.parametrize("moment", ["11:29", "2026-11-22T11:29:00"])
     def test_a_moment_without_an_offset_is_refused_with_an_example(
         self, config_file: Path, moment: str | None
     ) -> None:
         with pytest.raises(RestoreRefused, match=r"\+01:00"):
             request_from(self.deployment(), self.GOOD | {"target_time": moment})
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"target_time": None}, {"target_time": ""}, {"target_transaction": "before 4711"}],
+    )
+    def test_neither_a_moment_nor_a_transaction_or_both_are_refused(
+        self, config_file: Path, fields: dict[str, str | None]
+    ) -> None:
+        with pytest.raises(RestoreRefused, match="one of the two"):
+            request_from(self.deployment(), self.GOOD | fields)
+
+    def test_something_else_than_a_transaction_is_refused_with_an_example(
+        self, config_file: Path
+    ) -> None:
+        fields = {"target_time": None, "target_transaction": "near 4711"}
+        with pytest.raises(RestoreRefused, match="before 4711"):
+            request_from(self.deployment(), self.GOOD | fields)
+
+    def test_the_form_can_refuse_what_would_not_be_exact(self, config_file: Path) -> None:
+        request = request_from(self.deployment(), self.GOOD)
+        assert (request.with_large_objects, request.with_all_roles) == (False, False)
+        fields = {"large_objects": REFUSE, "missing_roles": REFUSE}
+        request = request_from(self.deployment(), self.GOOD | fields)
+        assert (request.with_large_objects, request.with_all_roles) == (True, True)
 
     def test_a_blank_reason_is_refused(self, config_file: Path) -> None:
         with pytest.raises(RestoreRefused, match="reason"):

@@ -119,6 +119,7 @@ class QueryLog(_Section):
     longest_run: Annotated[Duration, duration_between("5s", "1d")] = timedelta(minutes=10)
     lock_timeout: Annotated[Duration, duration_between("10ms", "10s")] = timedelta(seconds=0.5)
     slot_timeout: Annotated[Duration, duration_between("1s", "1h")] = timedelta(seconds=30)
+    schema_audit: Annotated[Duration, duration_between("1s", "1d")] = timedelta(minutes=10)
 
 
 class Restore(_Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from include.respaldo import failpoints
 from include.respaldo.jobs.open_log import OpenedLog
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Source
+from include.respaldo.model.catalog import Chain
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.segment import Barrier, BarrierKind, Covered, DatabaseState, Segment
 from include.respaldo.ports import Keepalive
@@ -51,12 +52,15 @@ class Drained:
     changes: int = 0
     segments: int = 0
     size: int = 0
+    #: a change came past which no moment can be had before the next full backup
+    closed: bool = False
 
     def add(self, other: Drained) -> None:
         self.transactions += other.transactions
         self.changes += other.changes
         self.segments += other.segments
         self.size += other.size
+        self.closed |= other.closed
 
 
 class DatabaseLog:
@@ -73,7 +77,10 @@ class DatabaseLog:
         self.source = source
         self._lag = lag
         self._deployment = deployment
+        self._opened = opened.chain
         self._begin = opened.chain.begin
+        #: those since with barriers
+        self._flagged: tuple[Segment, ...] = ()
         self._marks = marks
         #: end of the last durable segment: the next one starts here
         self._head = opened.chain.head
@@ -87,6 +94,11 @@ class DatabaseLog:
     @property
     def chain_id(self) -> str:
         return self._begin.chain_id
+
+    @property
+    def chain(self) -> Chain:
+        """The chain as it was listed, and the segments since that hold barriers."""
+        return replace(self._opened, segments=self._opened.segments + self._flagged)
 
     def covered(self) -> Covered | None:
         """Return how far the log is durable now, in position and in time.
@@ -191,7 +203,9 @@ class DatabaseLog:
         with connect(connection, self.source.name) as conn:
             state = read_state(conn)
         counted = Drained(writer.transactions, writer.changes, 1)
-        segment = writer.finish(end, state, self._large_object_barriers(state, end))
+        barriers = self._large_object_barriers(state, end)
+        counted.closed = bool(writer.barriers)
+        segment = writer.finish(end, state, barriers)
         failpoints.reach(failpoints.SEGMENT_WRITTEN)
         self._store(segment, writer.path)
         confirm(end)
@@ -199,6 +213,8 @@ class DatabaseLog:
         self._head = self._position = end
         self._confirmable = max(self._confirmable, end)
         self._state = state
+        if segment.has_barriers:
+            self._flagged += (segment,)
         counted.size = segment.size
         drained.add(counted)
 

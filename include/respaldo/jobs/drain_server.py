@@ -229,7 +229,7 @@ class ServerDrain:
 
     def _rediscover(self) -> None:
         self._rediscover_due = time.monotonic() + _REDISCOVER
-        self._anchors.retry()
+        self._anchors.begin()
         found = discover_server(self._deployment, self._server, frozenset(DATABASES))
         with self._changed:
             known = {d.source.name: d for d in found}
@@ -316,14 +316,19 @@ class ServerDrain:
                 not self._stopping and not self._others_wait() and now - idle_since < self._linger
             )
 
-        return entry.log.visit(upto, keep_on, look_beside=was_active)
+        database_log = entry.log
+        drained = database_log.visit(upto, keep_on, look_beside=was_active)
+        if drained.closed:
+            self._anchors.want(entry.source, lambda: database_log.chain)
+        return drained
 
     def _open(self, entry: _Entry) -> DatabaseLog:
         opened = open_log(self._deployment, entry.source, self._coverage, self._lag)
         if opened.begun_because is not None:
             self.begun[entry.source.name] = opened.begun_because
-        self._anchors.want(entry.source, opened.chain.begin)
-        return DatabaseLog(self._deployment, entry.source, opened, self._marks, self._lag)
+        database_log = DatabaseLog(self._deployment, entry.source, opened, self._marks, self._lag)
+        self._anchors.want(entry.source, lambda: database_log.chain)
+        return database_log
 
     def _others_wait(self) -> bool:
         with self._changed:

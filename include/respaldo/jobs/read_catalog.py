@@ -83,7 +83,7 @@ def read_chains(
         try:
             chain = _read_chain(deployment, source, chain_id, listed, coverage)
             if with_barriers:
-                found = tuple(_read_barriers(deployment, source, chain_id, chain.segments))
+                found = tuple(read_barriers(deployment, source, chain_id, chain.segments))
                 chain = replace(chain, barriers=found)
             chains.append(chain)
         except VaultError as error:
@@ -162,9 +162,10 @@ def _read_chain(
     return Chain(begin, segments, end, covered)
 
 
-def _read_barriers(
+def read_barriers(
     deployment: Deployment, source: Source, chain_id: str, segments: tuple[Segment, ...]
 ) -> Iterable[Barrier]:
+    """Yield the barriers that the footers of these segments list."""
     flagged = [s for s in segments if s.has_barriers]
     if not flagged:
         return

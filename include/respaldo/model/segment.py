@@ -257,6 +257,25 @@ class ChainStart:
 
 
 @dataclass(frozen=True)
+class SchemaAudit:
+    """The schema as it was seen beside the log: every later change of it must be in the log."""
+
+    #: of the catalogs' rows; comparable within one database only
+    fingerprint: str
+    #: every change that committed before is in it
+    lsn: Lsn
+    at: datetime
+
+    def to_json(self) -> list[str]:
+        return [self.fingerprint, str(self.lsn), iso(self.at)]
+
+    @classmethod
+    def from_json(cls, item: list[str]) -> SchemaAudit:
+        fingerprint, lsn, at = item
+        return cls(fingerprint, Lsn.parse(lsn), parse_iso(at))
+
+
+@dataclass(frozen=True)
 class Covered:
     """Everything that committed before `lsn`, hence up to the time `until`, is in the chain."""
 
@@ -265,14 +284,23 @@ class Covered:
     until: datetime
     #: end of the chain's last segment then: coverage holds only together with all segments up to it
     head: Lsn
+    #: None: the log holds a schema change since the last one
+    audit: SchemaAudit | None = None
 
-    def to_json(self) -> list[str]:
-        return [self.chain_id, str(self.lsn), iso(self.until), str(self.head)]
+    def to_json(self) -> list[Any]:
+        item: list[Any] = [self.chain_id, str(self.lsn), iso(self.until), str(self.head)]
+        return item if self.audit is None else [*item, self.audit.to_json()]
 
     @classmethod
-    def from_json(cls, item: list[str]) -> Covered:
-        chain_id, lsn, until, head = item
-        return cls(chain_id, Lsn.parse(lsn), parse_iso(until), Lsn.parse(head))
+    def from_json(cls, item: list[Any]) -> Covered:
+        chain_id, lsn, until, head, *audit = item
+        return cls(
+            chain_id,
+            Lsn.parse(lsn),
+            parse_iso(until),
+            Lsn.parse(head),
+            SchemaAudit.from_json(audit[0]) if audit else None,
+        )
 
 
 @dataclass(frozen=True)

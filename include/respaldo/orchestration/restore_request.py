@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,18 @@ from airflow.sdk import Param
 
 from include.respaldo.errors import ConfigurationError, RestoreRefused
 from include.respaldo.model.moments import parse_iso
-from include.respaldo.model.target import TargetTime
+from include.respaldo.model.target import Target, TargetTime
 
 if TYPE_CHECKING:
     from include.respaldo.config import Config
     from include.respaldo.jobs.deployment import Deployment
     from include.respaldo.jobs.plan_restore import RestorePlan, RestoreRequest
+    from include.respaldo.model.backup import Source
 
 SAME_SERVER = "the tenant's own server / el servidor del cliente"
+GO_ON = "go on, and say so / seguir, y decirlo"
+REFUSE = "refuse / rechazar"
+_TRANSACTION = re.compile(r"\s*(before|after)\s+([0-9]+|[0-9A-Fa-f]+/[0-9A-Fa-f]+)\s*")
 
 
 def restore_params(config: Config, choices: Sequence[str]) -> dict[str, Param]:
@@ -39,7 +43,8 @@ def restore_params(config: Config, choices: Sequence[str]) -> dict[str, Param]:
             "el archivado.",
         ),
         "target_time": Param(
-            type="string",
+            None,
+            type=["null", "string"],
             format="date-time",
             title="Moment to return to / Momento al que volver",
             description_md="The database as it was at this moment: everything committed up to "
@@ -48,6 +53,16 @@ def restore_params(config: Config, choices: Sequence[str]) -> dict[str, Param]:
             "tal como estaba en ese momento: todo lo confirmado hasta entonces, nada posterior. El "
             "selector usa la zona horaria del reloj de abajo a la izquierda; el plan repite el "
             f"momento en hora de **{zone}**.",
+        ),
+        "target_transaction": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^(before|after) ([0-9]+|[0-9A-Fa-f]+/[0-9A-Fa-f]+)$",
+            title="Or: right before or after a transaction / O: justo antes o después de una "
+            "transacción",
+            description="Instead of a moment: `before 4711` or `after 16/B374D848`, with an id or "
+            "a position that `log` shows. / En lugar de un momento, con el identificador o la "
+            "posición que muestra `log`.",
         ),
         "new_name": Param(
             None,
@@ -64,6 +79,22 @@ def restore_params(config: Config, choices: Sequence[str]) -> dict[str, Param]:
             enum=[SAME_SERVER, *(server.name for server in config.servers)],
             title="Server / Servidor",
             description="Where the new database is made. / Dónde se crea la nueva base de datos.",
+        ),
+        "large_objects": Param(
+            GO_ON,
+            type="string",
+            enum=[GO_ON, REFUSE],
+            title="Large objects that changed since the full backup / Objetos grandes cambiados",
+            description="The log does not hold them: they are as of the full backup. / El registro "
+            "no los contiene: quedan como en la copia completa.",
+        ),
+        "missing_roles": Param(
+            GO_ON,
+            type="string",
+            enum=[GO_ON, REFUSE],
+            title="Roles that the server does not have / Roles que faltan en el servidor",
+            description="What they own goes to the administrator, their privileges are left out. / "
+            "Lo suyo pasa al administrador y sus permisos se omiten.",
         ),
         "reason": Param(
             type="string",
@@ -84,13 +115,19 @@ def request_from(deployment: Deployment, params: Mapping[str, Any]) -> RestoreRe
     """
     from include.respaldo.jobs.plan_restore import RestoreRequest, default_new_name
 
-    target = TargetTime(_moment(params.get("target_time")))
+    moment, transaction = params.get("target_time"), params.get("target_transaction")
+    if bool(moment) == bool(transaction):
+        raise RestoreRefused(
+            "expected either a moment or a transaction, found " + ("both" if moment else "neither"),
+            hint="fill in one of the two fields, and leave the other empty",
+        )
     reason = str(params.get("reason") or "").strip()
     if not reason:
         raise RestoreRefused(
             "a restore needs a reason", hint="write the ticket or why the customer asks for it"
         )
     source = deployment.source(str(params.get("tenant") or ""))
+    target = _transaction(deployment, source, transaction) if transaction else _moment(moment)
     server = str(params.get("server") or SAME_SERVER)
     name = str(params.get("new_name") or "").strip()
     return RestoreRequest(
@@ -99,12 +136,26 @@ def request_from(deployment: Deployment, params: Mapping[str, Any]) -> RestoreRe
         new_name=name or default_new_name(source.name, target, deployment.config.time_zone),
         to_server=source.server if server == SAME_SERVER else server,
         reason=reason,
+        with_large_objects=params.get("large_objects") == REFUSE,
+        with_all_roles=params.get("missing_roles") == REFUSE,
     )
 
 
-def _moment(text: Any) -> datetime:
+def _transaction(deployment: Deployment, source: Source, text: Any) -> Target:
+    from include.respaldo.jobs.find_transaction import target_at
+
+    match = _TRANSACTION.fullmatch(str(text))
+    if match is None:
+        raise RestoreRefused(
+            f"expected before or after, and a transaction, found {text!r}",
+            hint="write it like `before 4711` or `after 16/B374D848`; `log` shows ids and positions",
+        )
+    return target_at(deployment, source, match[2], included=match[1] == "after")
+
+
+def _moment(text: Any) -> Target:
     try:
-        return parse_iso(str(text))
+        return TargetTime(parse_iso(str(text)))
     except ValueError:
         raise RestoreRefused(
             f"expected a moment with its offset from UTC, found {text!r}",

@@ -121,6 +121,11 @@ class SegmentWriter:
         return self.changes == 0
 
     @property
+    def barriers(self) -> tuple[Barrier, ...]:
+        """What the stream showed so far that cannot be replayed."""
+        return tuple(self._barriers)
+
+    @property
     def size(self) -> int:
         """Estimate, in bytes: what is in the file, and what waits as it came."""
         return (self._sink.size if self._sink else 0) + self.bytes_buffered
