@@ -148,7 +148,7 @@ def _transaction(deployment: Deployment, source: Source, text: Any) -> Target:
     if match is None:
         raise RestoreRefused(
             f"expected before or after, and a transaction, found {text!r}",
-            hint="write it like `before 4711` or `after 16/B374D848`; `log` shows ids and positions",
+            hint="write it like `before 4711` or `after 16/B374D848`; `log` shows both",
         )
     return target_at(deployment, source, match[2], included=match[1] == "after")
 
