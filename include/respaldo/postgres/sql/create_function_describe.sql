@@ -79,8 +79,16 @@ BEGIN
                                nullif(a.attstattarget, -1),
                                CASE WHEN NOT a.attislocal AND NOT c.relispartition
                                     THEN 'inherited' END,
-                               a.attoptions :: text, a.attfdwoptions :: text,
-                               col_description(c.oid, a.attnum)), E'\n' ORDER BY a.attnum)
+                               (SELECT string_agg(o, ', ' ORDER BY o COLLATE "C")
+                                  FROM unnest(a.attoptions) o
+                                 -- the server's own mark: when the column came to be
+                                 WHERE NOT starts_with(o, 'pg_attver=')),
+                               a.attfdwoptions :: text,
+                               col_description(c.oid, a.attnum)), E'\n'
+                               -- a dump puts what is inherited first
+                               ORDER BY CASE WHEN NOT c.relispartition AND EXISTS (
+                                                 SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid)
+                                             THEN a.attname END COLLATE "C", a.attnum)
                       FROM pg_attribute a
                       JOIN pg_type t ON t.oid = a.atttypid
                       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

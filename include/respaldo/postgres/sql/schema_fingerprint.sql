@@ -29,7 +29,11 @@ WITH space AS MATERIALIZED (
                c.key, a.attnum, a.attname, a.atttypid, a.attstattarget, a.atttypmod, a.attndims,
                a.attstorage, a.attcompression, a.attnotnull, a.atthasdef, a.attidentity,
                a.attgenerated, a.attisdropped, a.attislocal, a.attinhcount, a.attcollation,
-               a.attacl, a.attoptions, a.attfdwoptions) :: text
+               a.attacl, a.attfdwoptions,
+               -- the server's own mark of when the column came to be is no option
+               CASE WHEN a.attoptions IS NOT NULL
+                    THEN ARRAY(SELECT o FROM unnest(a.attoptions) o
+                                WHERE NOT starts_with(o, 'pg_attver=')) END) :: text
       FROM class c JOIN pg_attribute a ON a.attrelid = c.oid
      WHERE a.attnum > 0
  UNION ALL
