@@ -39,6 +39,8 @@ _STEADY: Final = frozenset({
     "TypeName",
 })
 _OPERATORS: Final = frozenset([
+    "BETWEEN",
+    "NOT BETWEEN",
     "+",
     "-",
     "*",
