@@ -25,6 +25,7 @@ from include.respaldo.postgres.apply_schema import (
     roles_of,
 )
 from include.respaldo.postgres.connect import Session, connect
+from include.respaldo.postgres.describe import fingerprint as real_fingerprint
 from include.respaldo.postgres.standins import own_database, place_standins, remove_standins
 
 _numbers = count(1)
@@ -143,7 +144,7 @@ def test_the_session_is_the_loading_roles_again_after_each_command(
         replay("create table postgres_only.t (a int)", role=owner, settings=settings)
     shown = "select current_user || ' ' || session_user || ' ' || current_setting(%s)"
     for name, value in {
-        "search_path": "pg_catalog",
+        "search_path": "pg_catalog, pg_temp",
         "DateStyle": "ISO, MDY",
         "TimeZone": "UTC",
         "standard_conforming_strings": "on",
@@ -193,6 +194,54 @@ def test_nothing_that_a_statement_calls_becomes_more_than_its_role(
     with pytest.raises(LogDiverged, match=r"within security-definer function"):
         replay("alter table t0 add b int default insert_later()", role=tenant)
     assert replay.value("select rolsuper from pg_roles where rolname = %s", tenant) is False
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "create temporary view pg_event_trigger as"
+        " select name 'x' as evtname, 'D'::\"char\" as evtenabled where climb() = 1",
+        "create temporary view pg_roles as select *, climb() from pg_catalog.pg_roles",
+        "create function pg_temp.respaldo_run(varchar) returns int language sql as"
+        " 'select public.climb()'",
+        "set search_path to public, pg_catalog",
+        "declare trap cursor with hold for select climb()",
+        "prepare _pg3_0 as select climb()",
+        "set client_encoding to latin1",
+        "set session_replication_role to origin",
+        "set default_transaction_read_only to on",
+    ],
+)
+def test_what_a_statement_leaves_in_the_session_catches_no_superuser(
+    replay: Replay, roles: Roles, trap: str
+) -> None:
+    tenant = roles()
+    replay("grant create on schema public to public")
+    replay(
+        "create function climb() returns int language plpgsql as $$begin"
+        " if current_setting('is_superuser') = 'on' then raise 'caught'; end if; return 1; end$$",
+        role=tenant,
+    )
+    # more exact than the built-in one for the arguments that it is called with
+    replay("create function nspname(text) returns text language sql as 'select climb()::text'",
+           role=tenant)  # fmt: skip
+    replay(
+        f"create function spring() returns int language plpgsql as"
+        f" $f$begin execute $q${trap}$q$; return 1; exception when insufficient_privilege then"
+        " return 2; end$f$",
+        role=tenant,
+    )
+    replay("create table t (a int)", role=tenant)
+    replay("insert into t values (1)", role=tenant)
+    replay("alter table t add b int default spring()", role=tenant)
+    for number in range(8):
+        replay(
+            f'create table "t{number} ä" (a int)',
+            expected=expecting("table", "public", f"t{number} ä", is_="postgres"),
+        )
+    assert replay.value("select current_setting('search_path')") == "pg_catalog, pg_temp"
+    assert replay.value("select rolsuper from pg_roles where rolname = %s", tenant) is False
+    assert replay.replayer.finish() == ()
 
 
 def test_a_role_has_no_more_rights_than_it_has_here(replay: Replay, roles: Roles) -> None:
@@ -529,7 +578,7 @@ def test_materialized_views_that_held_data_are_computed_in_their_order(
     replay("alter materialized view second rename to zweite")
     replay(
         "refresh materialized view emptied with no data",
-        what="REFRESH MATERIALIZED VIEW public.emptied",
+        empties=(("public", "emptied"),),
     )
     replay("create materialized view dropped as select 1 with no data",
            populates=(("public", "dropped"),))  # fmt: skip
@@ -602,6 +651,41 @@ def test_an_outcome_other_than_the_sources_refuses(replay: Replay, roles: Roles)
             ObjectAddress("no such type of object", ("x",)),
         ),
     )
+
+
+def test_the_sources_own_fingerprints_are_compared(
+    session: Session, postgres: PostgresServer, roles: Roles
+) -> None:
+    reader = sql.Identifier(roles()).as_string()
+    postgres.execute("create database the_source")
+    try:
+        with connect(postgres.connection(), "the_source") as source:
+            made = "create table public.t (id int primary key, a text default 'x', check (a <> ''))"
+            granted = f"grant select on public.t to {reader}"
+            table = ObjectAddress("table", ("public", "t"))
+            source.execute(made)
+            plain = real_fingerprint(source, table)
+            source.execute(granted)
+            readable = real_fingerprint(source, table)
+            source.execute(f"drop owned by {reader}")
+    finally:
+        postgres.execute("drop database the_source (force)")
+    replay = Replay(session)
+    replay.replayer = SchemaReplayer(session, source="acme on main", compare=True)
+    replay(made, expected=expecting("table", "public", "t", is_=plain))
+    replay(granted, expected=expecting("table", "public", "t", is_=readable))
+    with pytest.raises(LogDiverged, match=r"owner or privileges of table public\.t are others"):
+        replay("select", expected=expecting("table", "public", "t", is_=plain))
+    with pytest.raises(LogDiverged, match=r"table public\.t is other"):
+        replay("alter table t alter a drop default",
+               expected=expecting("table", "public", "t", is_=readable))  # fmt: skip
+    replay("select", expected=expecting("table", "public", "t", is_="!not known"))
+    lenient = SchemaReplayer(session, source="acme on main", compare=True, exact_rights=False)
+    replay("alter table t alter a set default 'x'")
+    replay.replayer = lenient
+    replay("select", expected=expecting("table", "public", "t", is_=plain))
+    (note,) = lenient.finish()
+    assert note == "owner or privileges of table public.t are others than on acme on main"
 
 
 def test_a_newer_server_is_asked_only_whether_objects_are_there(session: Session) -> None:

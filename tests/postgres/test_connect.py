@@ -23,7 +23,9 @@ def test_a_session_sees_only_pg_catalog_and_canonical_values(
 ) -> None:
     postgres.execute(f"alter database {database} set datestyle to 'german'")
     with connect(postgres.connection(), database) as conn:
-        assert conn.execute("select current_setting('search_path')").fetchone() == ("pg_catalog",)
+        assert conn.execute("select current_setting('search_path')").fetchone() == (
+            "pg_catalog, pg_temp",
+        )
         assert conn.execute("select date '2026-11-22' :: text").fetchone() == ("2026-11-22",)
         assert conn.execute("select current_setting('TimeZone')").fetchone() == ("UTC",)
 

@@ -17,6 +17,7 @@ from include.respaldo.errors import LogDiverged
 from include.respaldo.model.schema_change import ObjectAddress, ReplayCommand, statement_text
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session
+from include.respaldo.postgres.describe import fingerprint, same_definition
 from include.respaldo.postgres.matviews import MaterializedViews
 from include.respaldo.postgres.missing_values import set_missing_values, widths
 from include.respaldo.postgres.queries import query
@@ -37,6 +38,8 @@ _OUTWARD = (
     "IMPORT FOREIGN SCHEMA",
 )
 _MAY_HOLD_SECRETS = re.compile(r"passw|secret|user\s+mapping|\bserver\b|token", re.IGNORECASE)
+#: begins a fingerprint that says why there is none
+_NONE = "!"
 #: class "syntax error or access rule violation" and the few others that say "there is no such …"
 _ABSENT = ("42703", "42704", "42883", "42P01", "3F000", "3D000")
 _OTHER_MOMENT = "choose a moment before it, or one after the next full backup"
@@ -63,6 +66,8 @@ class SchemaReplayer:
     :param source: the database that the log is of, for messages.
     :param compare: whether fingerprints can be compared: source and server are of one major
         version. Else it is only looked that objects are there.
+    :param exact_rights: other owners or privileges than the source's refuse; else they are a note
+        (on another server what belongs to PostgreSQL's own superuser may be of another name).
     """
 
     def __init__(
@@ -71,12 +76,15 @@ class SchemaReplayer:
         *,
         source: str,
         compare: bool,
-        fingerprint: Fingerprint,
+        exact_rights: bool = True,
+        fingerprint: Fingerprint = fingerprint,
         progress: Progress | None = None,
     ) -> None:
         self.conn = conn
         self.source = source
         self._compare = compare
+        self._exact_rights = exact_rights
+        self._notes: list[str] = []
         self._fingerprint = fingerprint
         self._progress = progress
         self._context = ReplayContext(conn, source)
@@ -100,7 +108,6 @@ class SchemaReplayer:
             self._views.empty()
             self._has_begun = True
         width = widths(self.conn, command.missing_values)
-        files = self._views.files(command)
         self._context.run(command)
         try:
             set_missing_values(self.conn, command.missing_values, width)
@@ -113,14 +120,14 @@ class SchemaReplayer:
                 f"{without_values(error)}",
                 hint=_OTHER_MOMENT,
             ) from None
-        self._views.ran(command, files)
+        self._views.ran(command)
         self._check(command)
 
     def finish(self) -> tuple[str, ...]:
         """Compute the materialized views; return what could not be computed, in words."""
         notes = self._views.refresh(self._context, self._progress)
         self._context.close()
-        return notes
+        return (*dict.fromkeys(self._notes), *notes)
 
     @property
     def restarted(self) -> frozenset[int]:
@@ -146,15 +153,22 @@ class SchemaReplayer:
     def _check(self, command: ReplayCommand) -> None:
         made = {touched.address for touched in command.expected}
         for touched in command.expected:
-            if not self._compare:
+            wanted = touched.fingerprint
+            if not self._compare or wanted is None or wanted.startswith(_NONE):
                 if self._is_there(touched.address) is False:
                     raise self._differs(command, f"{touched.identity} is not there")
                 continue
             found = self._fingerprint(self.conn, touched.address)
+            if found == wanted:
+                continue
             if found is None:
                 raise self._differs(command, f"{touched.identity} is not there")
-            if found != touched.fingerprint:
+            if not same_definition(found, wanted):
                 raise self._differs(command, f"{touched.address.type} {touched.identity} is other")
+            what = f"owner or privileges of {touched.address.type} {touched.identity} are others"
+            if self._exact_rights:
+                raise self._differs(command, what)
+            self._notes.append(f"{what} than on {self.source}")
         for address in command.gone:
             if address not in made and self._is_there(address):
                 name = ".".join(address.names)

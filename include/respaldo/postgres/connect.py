@@ -30,11 +30,12 @@ _EXTRA = {
 
 CONNECT_TIMEOUT = 10
 
-#: names resolve in pg_catalog only: nothing that a tenant has created can stand in for ours; and
+#: names resolve in pg_catalog only: nothing that a tenant has created can stand in for ours (a
+#: temporary relation could: unless pg_temp stands last, it comes before all others); and
 #: the text form of values must not depend on what an owner has set for a role or a database. Only
 #: settings that any role may set: others would shut ordinary roles out.
 SETTINGS: dict[str, str] = {
-    "search_path": "pg_catalog",
+    "search_path": "pg_catalog, pg_temp",
     "DateStyle": "ISO, MDY",
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",

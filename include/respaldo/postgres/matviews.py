@@ -20,7 +20,6 @@ from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.quiet import replaying
 from include.respaldo.postgres.replay_context import ReplayContext, is_misfit, without_values
 
-_REFRESH = "REFRESH MATERIALIZED VIEW"
 #: where functions find their names that say none of where; as PostgreSQL has it by default
 _USUAL_PATH = '"$user", public'
 
@@ -31,8 +30,6 @@ class _View:
     schema: str
     name: str
     is_populated: bool
-    #: changes with each refresh
-    file: int
     owner_is_superuser: bool
     #: oids of materialized views
     uses: list[int]
@@ -64,17 +61,12 @@ class MaterializedViews:
                         sql.SQL("REFRESH MATERIALIZED VIEW {} WITH NO DATA").format(view.identifier)
                     )
 
-    def files(self, command: ReplayCommand) -> dict[int, int]:
-        """Return what `ran` compares with; to be called before the command runs."""
-        return self._files() if command.what.startswith(_REFRESH) else {}
-
-    def ran(self, command: ReplayCommand, before: dict[int, int]) -> None:
-        """Remember what a command filled, or emptied (REFRESH … WITH NO DATA)."""
-        for oid, file in self._files().items() if before else ():
-            if before.get(oid) != file:
-                self._filled.pop(oid, None)
-        if command.populates:
+    def ran(self, command: ReplayCommand) -> None:
+        """Remember what a command filled, or emptied."""
+        if command.populates or command.empties:
             oids = {(v.schema, v.name): v.oid for v in self._read()}
+            for name in command.empties:
+                self._filled.pop(oids.get(name, 0), None)
             for name in command.populates:
                 if name in oids:
                     self._filled[oids[name]] = command.caller.settings
@@ -134,9 +126,6 @@ class MaterializedViews:
     def _read(self) -> list[_View]:
         with self.conn.cursor(row_factory=class_row(_View)) as cursor:
             return cursor.execute(query("materialized_views")).fetchall()
-
-    def _files(self) -> dict[int, int]:
-        return {view.oid: view.file for view in self._read()}
 
 
 def _in_order(views: list[_View]) -> list[_View]:

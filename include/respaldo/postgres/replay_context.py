@@ -6,7 +6,10 @@ new constraint) could say ``RESET ROLE`` or ``RESET SESSION AUTHORIZATION``, whi
 the source and makes it a superuser here. So the session's authorization becomes that of the
 captured session, and the statement runs inside a function that is owned by the captured role and
 is SECURITY DEFINER: in there PostgreSQL refuses to change role or authorization, however deep. It
-has the rights that its role has on this server, no others.
+has the rights that its role has on this server, no others. What it could leave in the session for
+the superuser to step on is taken away or passed by: settings (RESET ALL), cursors and triggers that
+run at the commit (run or closed before), prepared statements (none are used), temporary relations
+with the names of catalogs (pg_temp comes last).
 
 That does not make a tenant's code harmless on the whole. What a row's arrival runs (checks,
 expressions of indexes and generated columns) runs as the loading role, as it does in pg_restore;
@@ -72,6 +75,7 @@ class ReplayContext:
 
     def __init__(self, conn: Session, source: str) -> None:
         assert conn.autocommit, "each command is committed before the next"
+        conn.prepare_threshold = None  # a statement could put another one under the same name
         self.conn = conn
         self.source = source
         self._settings: dict[str, bool] = {}
@@ -88,7 +92,6 @@ class ReplayContext:
                 self.conn.execute(
                     "SELECT pg_temp.respaldo_run(%s::pg_catalog.text)",
                     [command.sql],
-                    prepare=False,
                 )
         except psycopg.Error as error:
             self._run_as = None  # what made the function was undone, if it was in here
@@ -102,8 +105,8 @@ class ReplayContext:
             self.conn.execute(sql.SQL("DROP FUNCTION IF EXISTS {}").format(_RUN))
         self._run_as = None
 
-    def use_settings(self, settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-        """Set captured settings for the rest of the transaction; return which were set."""
+    def use_settings(self, settings: tuple[tuple[str, str], ...]) -> None:
+        """Set captured settings for the rest of the transaction."""
         wanted = dict(settings) | _FIXED
         for name in _LEFT_OUT:
             wanted.pop(name, None)
@@ -114,14 +117,13 @@ class ReplayContext:
             ).fetchall()
             names = {name.lower() for (name,) in here}
             self._settings |= {name: name.lower() in names for name in unknown}
-        names_set = tuple(name for name in wanted if self._settings[name])
+        known = [name for name in wanted if self._settings[name]]
         self.conn.execute(
             "SELECT pg_catalog.set_config(s.name, s.value, true)"
             " FROM unnest(%s::text[], %s::text[])"
             " AS s (name, value)",
-            [list(names_set), [wanted[name] for name in names_set]],
+            [known, [wanted[name] for name in known]],
         )
-        return names_set
 
     @contextmanager
     def _as_caller(self, command: ReplayCommand) -> Iterator[None]:
@@ -135,7 +137,7 @@ class ReplayContext:
                 )
         self._be_owned_by(caller.role)
         with self._lent(roles, caller):
-            names = self.use_settings(caller.settings)
+            self.use_settings(caller.settings)
             if caller.session != self.conn.info.user:
                 self.conn.execute(
                     "SELECT pg_catalog.set_config('session_authorization', %s, true)",
@@ -143,8 +145,8 @@ class ReplayContext:
                 )
             yield
             self.conn.execute("SET LOCAL SESSION AUTHORIZATION DEFAULT")
-            for name in names:
-                self.conn.execute(sql.SQL("SET LOCAL {} TO DEFAULT").format(sql.Identifier(name)))
+            # not only what was set here: what the statement has set would outlive the transaction
+            self.conn.execute("RESET ALL")
 
     def _roles(self, command: ReplayCommand) -> dict[str, _Role]:
         names = command.roles | {command.caller.role, command.caller.session}

@@ -6,5 +6,7 @@ BEGIN
     EXECUTE statement;
     -- what a trigger has put off to the commit runs here, as the owner too
     SET CONSTRAINTS ALL IMMEDIATE;
+    -- and a cursor WITH HOLD would run at the commit
+    EXECUTE 'CLOSE ALL';
 END
 $function$

@@ -13,7 +13,7 @@ WITH RECURSIVE uses (view, used) AS (
       JOIN uses u ON u.view = r.used
 )
 SELECT c.oid :: bigint AS oid, n.nspname :: text AS schema, c.relname :: text AS name,
-       c.relispopulated AS is_populated, c.relfilenode :: bigint AS file,
+       c.relispopulated AS is_populated,
        o.rolsuper AS owner_is_superuser,
        ARRAY(SELECT r.used :: bigint
                FROM reaches r JOIN pg_class m ON m.oid = r.used AND m.relkind = 'm'
