@@ -37,6 +37,7 @@ class Site:
     """A configured installation of one test, upon servers that the tests share.
 
     :param name: names the protected server, and begins the names of its databases.
+    :param elsewhere: a further server, named ``elsewhere``, without tenants.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Site:
         name: str,
         *,
         postgres: PostgresServer | None = None,
+        elsewhere: PostgresServer | None = None,
         query_log: Mapping[str, str] | None = None,
     ) -> None:
         self.installation = installation
@@ -56,6 +58,10 @@ class Site:
         #: further variables of the environment
         self.more: dict[str, str] = {}
         self.config_path = folder / "respaldo.yaml"
+        servers = [(name, f"{name}_*")]
+        if elsewhere is not None:
+            servers.append(("elsewhere", "no tenant"))
+            self.more["AIRFLOW_CONN_ELSEWHERE"] = elsewhere.connection_uri()
         self.config_path.write_text(
             yaml.safe_dump({
                 "vaults": {
@@ -66,7 +72,12 @@ class Site:
                 "scratch": str(folder / "scratch"),
                 "time_zone": "Europe/Madrid",
                 "servers": [
-                    {"name": name, "connection": "server", "tenants": {"pattern": f"{name}_*"}}
+                    {
+                        "name": server,
+                        "connection": "server" if server == name else server,
+                        "tenants": {"pattern": pattern},
+                    }
+                    for server, pattern in servers
                 ],
                 "query_log": {**CADENCE, **(query_log or {})},
             })

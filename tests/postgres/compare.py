@@ -68,10 +68,15 @@ def content_differences(left: dict[Table, list[str]], right: dict[Table, list[st
     ]
 
 
-def schema_text(connection: Connection, database: str) -> str:
-    """Return what ``pg_dump --schema-only`` prints, without comments and Respaldo's own objects."""
+def schema_text(connection: Connection, database: str, as_of: int = 0) -> str:
+    """Return what ``pg_dump --schema-only`` prints, without comments and Respaldo's own objects.
+
+    :param as_of: a major version whose pg_dump, or a newer one, is to print it.
+    """
+    with connect(connection, database) as conn:
+        major = max(as_of, conn.info.server_version // 10_000)
     done = subprocess.run(
-        [tool("pg_dump").path, "--schema-only", "--exclude-schema=respaldo"],
+        [tool("pg_dump", at_least=major).path, "--schema-only", "--exclude-schema=respaldo"],
         env=environment(connection, database),
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from include.respaldo.errors import RestoreRefused, UnreachableError
 from include.respaldo.jobs.read_catalog import read_catalog
 from include.respaldo.model import keys
-from include.respaldo.model.backup import Category, Source
+from include.respaldo.model.backup import Category, Manifest, Source
 from include.respaldo.model.catalog import RecoveryWindow, recovery_window
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.moments import iso, parse_iso
@@ -222,7 +222,7 @@ def plan(deployment: Deployment, request: RestoreRequest) -> RestorePlan:
         window,
         properties.large_objects if properties else 0,
         _large_objects_left_out(first)
-        + _missing_roles(deployment, request, properties.roles if properties else ())
+        + _server_notes(deployment, request, first.backup)
         + tuple(catalog.notes)
         + tuple(deployment.vaults.notes),
     )
@@ -238,17 +238,29 @@ def _large_objects_left_out(route: Route) -> tuple[str, ...]:
     )
 
 
-def _missing_roles(
-    deployment: Deployment, request: RestoreRequest, roles: tuple[str, ...]
+def _server_notes(
+    deployment: Deployment, request: RestoreRequest, backup: Manifest
 ) -> tuple[str, ...]:
-    """:raises RestoreRefused: some are missing, and the request wants none to be."""
+    """Return what the server that is restored onto lacks.
+
+    :raises RestoreRefused: it cannot take the backup, or the request wants nothing to be missing.
+    """
     server = deployment.server(request.to_server)
     connection = deployment.connection_of(server.name)
+    properties = backup.database
     try:
         with connect(connection, server.database) as conn:
-            missing = missing_roles(conn, roles)
+            version = conn.info.server_version // 10_000
+            missing = missing_roles(conn, properties.roles if properties else ())
     except UnreachableError as error:
-        return (f"the roles of server {server.name} were not looked at: {error.message}",)
+        return (f"server {server.name} was not looked at (version, roles): {error.message}",)
+    written_by = re.match(r"\d+", backup.server_version)
+    if written_by and version < int(written_by[0]):
+        raise RestoreRefused(
+            f"server {server.name} is PostgreSQL {version}, the backup was taken from PostgreSQL "
+            f"{written_by[0]}",
+            hint=f"restore onto a server of PostgreSQL {written_by[0]} or newer",
+        )
     if not missing:
         return ()
     names = ", ".join(sorted(missing))
