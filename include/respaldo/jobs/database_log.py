@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
+from include.respaldo.jobs.audit_schema import SchemaAuditor
 from include.respaldo.jobs.open_log import OpenedLog
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Source
@@ -90,6 +91,9 @@ class DatabaseLog:
         self._confirmable = opened.position
         self._until = opened.chain.until
         self._state = opened.state
+        self._secret = opened.secret
+        covered = opened.chain.covered
+        self._auditor = SchemaAuditor(deployment, source, covered.audit if covered else None)
 
     @property
     def chain_id(self) -> str:
@@ -110,7 +114,7 @@ class DatabaseLog:
             self._until = marked
         if self._until is None:
             return None
-        return Covered(self.chain_id, self._position, self._until, self._head)
+        return Covered(self.chain_id, self._position, self._until, self._head, self._auditor.last)
 
     def coverage_recorded(self, covered: Covered) -> None:
         """Allow that position to be confirmed: a vault now says that the log reaches it."""
@@ -132,6 +136,7 @@ class DatabaseLog:
         drained = Drained()
         relations = RelationMap()
         received = self._position
+        upto = max(upto, self._auditor.look())
         connection = self._deployment.connection_of(self.source.server)
         stream = open_stream(connection, self.source.name, self._begin.slot, self._position)
         writer = self._new_writer(relations)
@@ -153,6 +158,8 @@ class DatabaseLog:
                     if isinstance(decoded, Commit):
                         received = max(received, decoded.end_lsn)
                         first_at = first_at or time.monotonic()
+                        if writer.schema_changed_at == decoded.lsn:
+                            self._auditor.changed(decoded.lsn)
                         if writer.size >= settings.segment_size:
                             self._cut(writer, received, stream.confirm, drained)
                             writer, first_at = self._new_writer(relations), None
@@ -160,10 +167,13 @@ class DatabaseLog:
                 between = not writer.in_transaction
                 leaving = between and received >= upto and not keep_on(got_changes)
                 beside = leaving and look_beside and received > self._head
-                if (between and not writer.is_empty and (aged or leaving)) or (
-                    beside and self._large_objects_changed()
+                unseen = self._auditor.compare() if leaving and received > self._head else None
+                if (
+                    (between and not writer.is_empty and (aged or leaving))
+                    or unseen is not None
+                    or (beside and self._large_objects_changed())
                 ):
-                    self._cut(writer, received, stream.confirm, drained)
+                    self._cut(writer, received, stream.confirm, drained, unseen)
                     writer, first_at = self._new_writer(relations), None
                 if between and writer.is_empty:
                     self._position = max(self._position, received)
@@ -189,7 +199,14 @@ class DatabaseLog:
     def _new_writer(self, relations: RelationMap) -> SegmentWriter:
         folder = self._deployment.scratch("segments", keys.encode_name(self.source.server))
         path = folder / f"{keys.encode_name(self.source.name)[:100]}-{self._begin.slot}.parquet"
-        return SegmentWriter(path, self.chain_id, self._head, self._begin.snapshot.widen, relations)
+        return SegmentWriter(
+            path,
+            self.chain_id,
+            self._head,
+            self._begin.snapshot.widen,
+            relations,
+            self._secret,
+        )
 
     def _cut(
         self,
@@ -197,14 +214,20 @@ class DatabaseLog:
         end: Lsn,
         confirm: Callable[[Lsn], None],
         drained: Drained,
+        unseen: Barrier | None = None,
     ) -> None:
-        """Make what was received up to `end` durable in both regions, then confirm it."""
+        """Make what was received up to `end` durable in both regions, then confirm it.
+
+        :param unseen: a change of the schema that the log does not hold.
+        """
         connection = self._deployment.connection_of(self.source.server)
         with connect(connection, self.source.name) as conn:
             state = read_state(conn)
         counted = Drained(writer.transactions, writer.changes, 1)
         barriers = self._large_object_barriers(state, end)
-        counted.closed = bool(writer.barriers)
+        if unseen is not None:
+            barriers += (unseen,)
+        counted.closed = bool(writer.barriers) or unseen is not None
         segment = writer.finish(end, state, barriers)
         failpoints.reach(failpoints.SEGMENT_WRITTEN)
         self._store(segment, writer.path)

@@ -19,7 +19,7 @@ from include.respaldo.model.catalog import Chain
 from include.respaldo.model.continuity import BeginAnew, GoOn, SlotFacts, continuity
 from include.respaldo.model.moments import moment_key
 from include.respaldo.model.segment import ChainEnd, ChainStart, Covered, DatabaseState
-from include.respaldo.postgres.capture import prepare
+from include.respaldo.postgres.capture import prepare, read_secret
 from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.introspect import read_identity, read_state
 from include.respaldo.postgres.preparation import Preparation, examine
@@ -45,6 +45,8 @@ class OpenedLog:
     state: DatabaseState
     #: set when the chain is new: the reason
     begun_because: str | None
+    #: what the capture's messages are sealed with
+    secret: str
 
 
 def open_log(
@@ -79,13 +81,16 @@ def open_log(
         slot_timeout = settings.slot_timeout.total_seconds()
         if isinstance(decision, GoOn) and chain is not None:
             found = examine(conn)
-            adopted = _adopt(deployment, source, chain, decision, found)
-            if isinstance(adopted, OpenedLog):
-                if found.is_complete:
-                    return adopted
-                prepared = prepare(conn, lock_timeout=lock_timeout, slot_timeout=slot_timeout)
-                if prepared.consistent_point is None:
-                    return adopted
+            adopted = _adopt(deployment, source, chain, found)
+            if isinstance(adopted, DatabaseState):
+                is_kept = found.is_complete or (
+                    prepare(
+                        conn, lock_timeout=lock_timeout, slot_timeout=slot_timeout
+                    ).consistent_point
+                    is None
+                )
+                if is_kept:
+                    return OpenedLog(chain, decision.position, adopted, None, read_secret(conn))
                 adopted = BeginAnew("the replication slot had to be made anew")
                 slot = list_slots(conn).get(name)
             decision = adopted
@@ -120,16 +125,19 @@ def open_log(
             reason=decision.reason,
             state=read_state(conn),
         )
+        secret = read_secret(conn)
     put_in_both(deployment, lag, keys.chain_key(source, begin.chain_id), begin.to_bytes())
     failpoints.reach(failpoints.CHAIN_BEGUN)
     log.info("%s: a new chain begins (%s)", source, decision.reason)
-    return OpenedLog(Chain(begin), begin.start, begin.state, decision.reason)
+    return OpenedLog(Chain(begin), begin.start, begin.state, decision.reason, secret)
 
 
 def _adopt(
-    deployment: Deployment, source: Source, chain: Chain, go_on: GoOn, found: Preparation
-) -> OpenedLog | BeginAnew:
+    deployment: Deployment, source: Source, chain: Chain, found: Preparation
+) -> DatabaseState | BeginAnew:
     """Verify what the chain goes on from: its last segment, and that capture was never removed.
+
+    Return what was read beside the stream after that segment.
 
     A segment that an earlier drain stored but never confirmed is adopted here: the stream starts at
     its end.
@@ -145,7 +153,7 @@ def _adopt(
                 state = read_footer(path).state
             except (VaultError, ValueError) as error:
                 return BeginAnew(f"its last segment cannot be read: {error}")
-    return OpenedLog(chain, go_on.position, state, None)
+    return state
 
 
 def _close(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from include.respaldo.errors import ChainBroken
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.replay import Commit as LastCommit
+from include.respaldo.model.schema_change import NotReplayable
 from include.respaldo.model.sealed import canonical
 from include.respaldo.model.segment import (
     Barrier,
@@ -34,6 +34,8 @@ from include.respaldo.querylog.columns import (
     PendingRow,
     PendingRows,
 )
+from include.respaldo.querylog.ddl.messages import RowsMessage, parse_messages, parse_rows
+from include.respaldo.querylog.ddl.replayable import replay_commands
 from include.respaldo.querylog.footer import FOOTER_KEY, read_footer, read_segment, seal_footer
 from include.respaldo.querylog.hashed_file import HashedFile
 from include.respaldo.querylog.pgoutput import (
@@ -55,6 +57,7 @@ __all__ = ["RelationMap", "SegmentWriter", "read_footer", "read_segment", "relat
 #: logical messages whose prefix begins so are ours; those of other applications are left out
 OUR_PREFIX = "respaldo."
 DDL_PREFIX = "respaldo.ddl"
+ROWS_PREFIX = "respaldo.rows"
 OUR_SCHEMA = "respaldo"
 
 _FLUSH_ROWS = 65_536
@@ -73,6 +76,8 @@ class SegmentWriter:
     :param widen: 32-bit transaction id -> 64-bit id.
     :param relations: what the stream has described; the writer adds what it hears. Pass the same
         one to every segment of a stream.
+    :param secret: the capture's: messages that are not sealed with it are not its own. None: not
+        looked at.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class SegmentWriter:
         start: Lsn,
         widen: Callable[[int], int],
         relations: RelationMap | None = None,
+        secret: str | None = None,
     ) -> None:
         self.path = path
         self.start = start
@@ -98,6 +104,11 @@ class SegmentWriter:
         self._chain_id = chain_id
         self._relations = RelationMap() if relations is None else relations
         self._widen = widen
+        self._secret = secret
+        #: the capture's messages of the open transaction
+        self._schema_changes: list[bytes] = []
+        #: commit of the last transaction that changed the schema
+        self.schema_changed_at: Lsn | None = None
         self._begin: Begin | None = None
         self._rows_before_begin = 0
         self._last_lsn = start - 1
@@ -231,6 +242,7 @@ class SegmentWriter:
         if self.changes == self._rows_before_begin:
             return
         lsn, at, xid = begin
+        self._judge(lsn, at, xid)
         self._pending.stamp(lsn, at, xid)
         self.transactions += 1
         self.last_commit = LastCommit(lsn, at, xid)
@@ -270,13 +282,37 @@ class SegmentWriter:
     def _message(self, message: LogicalMessage, size: int) -> None:
         if not message.transactional or not message.prefix.startswith(OUR_PREFIX):
             return
-        content = message.content
-        self._pending.add(None, PendingRow(MESSAGE, content=content, prefix=message.prefix))
+        if message.prefix == ROWS_PREFIX:
+            rows = parse_rows(message.content, self._secret)
+            if isinstance(rows, RowsMessage):
+                self._rewritten(rows, size)
+                return
+            # kept as it is: the transaction's judgement names it
+        self._pending.add(None, PendingRow(MESSAGE, content=message.content, prefix=message.prefix))
         self._added(size)
-        if message.prefix == DDL_PREFIX and self._begin is not None:
-            lsn, at, xid = self._begin
-            kind, what = _schema_change(content)
-            self._barriers.append(Barrier(kind, lsn, lsn, at, what, xid))
+        if message.prefix in {DDL_PREFIX, ROWS_PREFIX}:
+            self._schema_changes.append(message.content)
+
+    def _rewritten(self, message: RowsMessage, size: int) -> None:
+        """Take the rows of a table that was written anew: as a truncate, and inserts."""
+        self._relations.learn(message.relation)
+        oid = message.relation.oid
+        if message.first:
+            self._row(oid, 0, PendingRow(TRUNCATE, content=canonical({"rewritten": True})))
+        share = size // max(1, len(message.rows))
+        for row in message.rows:
+            self._row(oid, share, PendingRow(INSERT, new=list(row)))
+
+    def _judge(self, lsn: Lsn, at: datetime, xid: int) -> None:
+        """Find out whether the transaction's schema changes can be replayed."""
+        contents, self._schema_changes = self._schema_changes, []
+        if not contents:
+            return
+        self.schema_changed_at = lsn
+        for item in replay_commands(parse_messages(contents, self._secret)):
+            if isinstance(item, NotReplayable):
+                what = f"{item.what}: {item.reason}"
+                self._barriers.append(Barrier(BarrierKind.SCHEMA_CHANGE, lsn, lsn, at, what, xid))
 
     def _flush(self) -> tuple[pq.ParquetWriter, HashedFile]:
         """Write the rows in memory as a row group; make the file where there is none yet."""
@@ -297,14 +333,3 @@ class SegmentWriter:
             self._pending = PendingRows(self.changes)
             self.bytes_buffered = 0
         return self._parquet, self._sink
-
-
-def _schema_change(content: bytes) -> tuple[BarrierKind, str]:
-    """Return what the capture's message says; one that cannot be read was not captured."""
-    try:
-        d = json.loads(content)
-        what = " ".join(str(d[name]) for name in ("tag", "identity") if d.get(name))
-        captured = d.get("captured", True)
-    except (ValueError, AttributeError, TypeError):
-        return BarrierKind.NOT_CAPTURED, "a message that cannot be read"
-    return (BarrierKind.SCHEMA_CHANGE if captured is True else BarrierKind.NOT_CAPTURED), what

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.replay import Commit
 from include.respaldo.model.segment import Barrier, BarrierKind
 from include.respaldo.querylog import segment as segment_module
+from include.respaldo.querylog.ddl.messages import seal
 from include.respaldo.querylog.pgoutput import UNCHANGED, MalformedMessage
 from include.respaldo.querylog.segment import (
     RelationMap,
@@ -35,8 +37,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "segment.parquet"
 
 
+SECRET = "known to the capture"
+
+
 def new_writer(path: Path, start: int = 100) -> SegmentWriter:
-    return SegmentWriter(path, "chain", Lsn(start), lambda xid: xid + (7 << 32), RelationMap())
+    return SegmentWriter(path, "chain", Lsn(start), widen, RelationMap())
+
+
+def widen(xid: int) -> int:
+    return xid + (7 << 32)
+
+
+def sealed(body: dict[str, Any], secret: str = SECRET) -> bytes:
+    return seal(json.dumps(body).encode(), secret)
 
 
 def test_changes_are_read_as_they_were_committed(path: Path) -> None:
@@ -81,8 +94,7 @@ def test_changes_are_read_as_they_were_committed(path: Path) -> None:
 def test_the_footer_tells_what_the_segment_holds(path: Path) -> None:
     extra = Barrier(BarrierKind.LARGE_OBJECT, Lsn(100), Lsn(200), at(0), "large objects")
     ddl = [
-        wire.message("respaldo.ddl", b'{"tag": "ALTER TABLE", "identity": "public.orders"}'),
-        wire.message("respaldo.ddl", b'{"tag": "DROP", "identity": null, "captured": false}'),
+        wire.message("respaldo.ddl", sealed({"kind": "failed", "tag": "DROP", "error": "why"})),
         wire.message("respaldo.ddl", b"["),
     ]
     found = segment(
@@ -101,15 +113,67 @@ def test_the_footer_tells_what_the_segment_holds(path: Path) -> None:
     assert found.has_barriers
     assert footer.chain_id == "chain"
     assert footer.relations == {relation_key(AUDIT): AUDIT}
-    assert (footer.transactions, footer.changes) == (2, 4)
+    assert (footer.transactions, footer.changes) == (2, 3)
     assert footer.state == STATE
     place = {"first_lsn": Lsn(120), "last_lsn": Lsn(120), "at": at(4), "xid": 4}
     assert footer.barriers == (
-        Barrier(BarrierKind.SCHEMA_CHANGE, what="ALTER TABLE public.orders", **place),
-        Barrier(BarrierKind.NOT_CAPTURED, what="DROP", **place),
-        Barrier(BarrierKind.NOT_CAPTURED, what="a message that cannot be read", **place),
+        Barrier(BarrierKind.SCHEMA_CHANGE, what="DROP (why): the capture failed", **place),
+        Barrier(
+            BarrierKind.SCHEMA_CHANGE,
+            what="schema change (a message without a seal): the capture failed",
+            **place,
+        ),
         extra,
     )
+
+
+def created(secret: str) -> bytes:
+    """Return the capture's message of a table that was made."""
+    touched = {
+        "type": "table", "names": ["public", "t"], "args": [], "identity": "public.t",
+        "schema": "public", "tag": "CREATE TABLE", "in_extension": False, "oid": 9,
+        "catalog": "pg_class", "fingerprint": None,
+    }  # fmt: skip
+    body = {
+        "kind": "command", "tag": "CREATE TABLE", "query_id": "q", "query": "create table t()",
+        "context": "", "caller": {"role": "app", "session": "app", "settings": {}},
+        "statement_at": "2026-03-01T11:30:00.123456Z", "objects": [touched],
+    }  # fmt: skip
+    return sealed(body, secret)
+
+
+def test_a_schema_change_that_can_be_replayed_is_no_barrier(path: Path) -> None:
+    writer = SegmentWriter(path, "chain", Lsn(100), widen, secret=SECRET)
+    write(writer, *transaction(150, at(1), 9, wire.message("respaldo.ddl", created(SECRET))))
+    assert (writer.barriers, writer.schema_changed_at) == ((), Lsn(150))
+    assert not writer.finish(Lsn(200), STATE).has_barriers
+
+
+def test_a_schema_change_that_somebody_else_wrote_is_a_barrier(path: Path) -> None:
+    writer = SegmentWriter(path, "chain", Lsn(100), widen, secret=SECRET)
+    write(writer, *transaction(150, at(1), 9, wire.message("respaldo.ddl", created("guess"))))
+    (barrier,) = writer.barriers
+    assert "not the capture's" in barrier.what
+
+
+def test_rows_of_a_table_written_anew_are_a_truncate_and_inserts(path: Path) -> None:
+    def rows(*values: list[str | None], first: bool, secret: str = SECRET) -> bytes:
+        body = {"relation": ORDERS.to_json(), "first": first, "rows": values}
+        return wire.message("respaldo.rows", sealed(body, secret))
+
+    writer = SegmentWriter(path, "chain", Lsn(100), widen, secret=SECRET)
+    sent = rows(["1", "ñ"], ["2", None], first=True), rows(["3", ""], first=False)
+    write(writer, *transaction(150, at(1), 9, *sent))
+    writer.finish(Lsn(200), STATE)
+    assert [(r["kind"], r["new"]) for r in pq.read_table(path).to_pylist()] == [
+        ("truncate", None),
+        ("insert", ["1", "ñ"]),
+        ("insert", ["2", None]),
+        ("insert", ["3", ""]),
+    ]
+    forged = SegmentWriter(path, "chain", Lsn(100), widen, secret=SECRET)
+    write(forged, *transaction(150, at(1), 9, rows(["1", "x"], first=True, secret="guess")))
+    assert len(forged.barriers) == 1
 
 
 def test_a_transaction_without_rows_writes_nothing(path: Path) -> None:
