@@ -52,19 +52,31 @@ class Replays:
         return path
 
     def keyed(self, *rows: tuple[str, str, *tuple[Value, ...]]) -> KeyedStretch:
-        """Return the stretch of (operation, unsent positions, value …)."""
-        operations = [row[0] for row in rows]
+        """Return the stretch of (operation, unsent positions, value …).
+
+        Of a row that goes, the key's columns are those that are not null.
+        """
+        deleted = [[v for v in row[2:] if v is not None] for row in rows if row[0] == "d"]
+        updated = [row[1:] for row in rows if row[0] == "u"]
+        inserted = [row[2:] for row in rows if row[0] == "i"]
         return KeyedStretch(
-            self.csv(rows),
-            *(operations.count(o) for o in "dui"),
+            len(deleted),
+            len(updated),
+            len(inserted),
+            *(self.csv(part) if part else None for part in (deleted, updated, inserted)),
             has_unsent=any(row[1] for row in rows),
         )
 
     def rows(self, *rows: tuple[int, *tuple[Value, ...]]) -> RowsStretch:
-        """Return the stretch of (copies, value …)."""
-        path = self.csv((str(row[0]), *row[1:]) for row in rows)
-        counts = [row[0] for row in rows]
-        return RowsStretch(path, -sum(n for n in counts if n < 0), sum(n for n in counts if n > 0))
+        """Return the stretch of (copies, value …); less than no copies are removed."""
+        lessened = [(str(-row[0]), *row[1:]) for row in rows if row[0] < 0]
+        inserted = [row[1:] for row in rows for _ in range(row[0])]
+        return RowsStretch(
+            -sum(row[0] for row in rows if row[0] < 0),
+            len(inserted),
+            self.csv(lessened) if lessened else None,
+            self.csv(inserted) if inserted and inserted[0] else None,
+        )
 
     def moves(self, *rows: tuple[str, *tuple[Value, ...]]) -> MovesStretch:
         """Return the stretch of (unsent positions, old value …, new value …)."""

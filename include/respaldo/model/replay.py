@@ -20,17 +20,24 @@ from include.respaldo.model.segment import RelationDefinition
 class KeyedStretch:
     """The net effect of many changes on a table with a key, one row a key.
 
-    CSV columns: operation (``d``, ``u``, ``i``), the positions (from 0, joined by ``;``) of columns
-    whose value was never sent (unchanged TOAST: the table's own value stays), then every column of
-    the relation; for ``d`` only the key's are filled. A key stands in it once. ``u`` and ``d`` name
-    rows that are in the table before the stretch, ``i`` rows that are not.
+    A key stands in one of the files, once. Deletes and updates name rows that are in the table
+    before the stretch, inserts rows that are not; they are carried out in this order.
     """
 
-    csv: Path
     deletes: int
     updates: int
     inserts: int
+    #: the key's columns, in the order of the relation's key positions; None: no deletes
+    deleted: Path | None
+    #: positions (from 0, joined by ``;``) of columns whose value was never sent (unchanged TOAST:
+    #: the table's own value stays), then every column of the relation; None: no updates
+    updated: Path | None
+    #: every column of the relation; None: no inserts
+    inserted: Path | None
+    #: some update has unsent columns
     has_unsent: bool
+    #: rows whose keys are near to each other are so in the files
+    in_key_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,16 @@ class MovesStretch:
 class RowsStretch:
     """The net effect on a table without a key, as a multiset of whole rows.
 
-    CSV columns: how many copies (negative: remove that many), then every column of the relation.
-    Rows are equal when the text of all their values is.
+    Rows are equal when the text of all their values is. Removals come first.
     """
 
-    csv: Path
+    #: copies, not rows of the files
     removed: int
     added: int
+    #: how many copies go, then every column of the relation; None: none
+    lessened: Path | None
+    #: every column of the relation, a row for each copy; None: none, or there are no columns
+    inserted: Path | None
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,26 @@
 """Applying the net effect of a query log to a restored database, a table at a time, in sets.
 
 Each statement must touch exactly as many rows as the log says: anything else means that log and
-database do not fit together, and nothing is applied.
+database do not fit together, and nothing more is applied.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
 
 from include.respaldo.errors import LogDiverged
-from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch, TableReplay
+from include.respaldo.model.replay import (
+    KeyedStretch,
+    MovesStretch,
+    RowsStretch,
+    SchemaReplay,
+    TableReplay,
+)
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.apply_keyed import apply_keyed, apply_moves
 from include.respaldo.postgres.apply_rows import apply_rows
@@ -30,6 +36,8 @@ _PLANS = {
     "work_mem": "64MB",
     "statement_timeout": "0",
     "row_security": "off",
+    # the figures of what is staged: whether its values differ shows in few
+    "default_statistics_target": "10",
 }
 
 
@@ -42,6 +50,17 @@ class TableApplied:
     updated: int
     inserted: int
 
+    def __add__(self, before: TableApplied | None) -> TableApplied:
+        """Return what was done in this epoch and in those before it."""
+        if before is None:
+            return self
+        return TableApplied(
+            self.truncated or before.truncated,
+            self.deleted + before.deleted,
+            self.updated + before.updated,
+            self.inserted + before.inserted,
+        )
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -51,41 +70,86 @@ class Applied:
 
 
 def apply_replay(
-    conn: Session, tables: Iterable[TableReplay], progress: Progress | None = None
+    conn: Session,
+    items: Iterable[TableReplay | SchemaReplay],
+    progress: Progress | None = None,
+    *,
+    change: Callable[[SchemaReplay], None] | None = None,
 ) -> Applied:
-    """Apply the last state of every row, all in one transaction, or nothing.
+    """Apply the last state of every row, and the schema changes between them, in order.
 
-    In autocommit it is a transaction of its own; else a part of the caller's, who commits.
+    What stands between two schema changes is applied all in one transaction, or not at all: in
+    autocommit one of its own, else a part of the caller's. That is committed before a schema
+    change; the caller commits the last.
 
+    :param change: carries out one schema change; no transaction is open when it is called.
     :raises LogDiverged: the log does not fit the database; names the table.
     """
-    applied: dict[tuple[str, str], TableApplied] = {}
-    changed = 0
-    with replaying(conn):
-        for name, value in (SETTINGS | _PLANS).items():
-            conn.execute(
-                sql.SQL("SET LOCAL {} TO {}").format(sql.Identifier(name), sql.Literal(value))
-            )
-        conn.execute("SET CONSTRAINTS ALL DEFERRED")
-        for replay in tables:
-            target = find_target(conn, replay.relation)
-            if progress:
-                progress.step(f"replaying {target}")
-            try:
-                with unattended(conn, target.relation, target.table):
-                    found = _apply_table(conn, target, replay)
-            except psycopg.Error as e:
-                if (e.sqlstate or "")[:2] not in _MISFITS:
-                    raise
+    work = _Application(conn, progress)
+    pending = iter(items)
+    item = next(pending, None)
+    while item is not None:
+        if isinstance(item, SchemaReplay):
+            if change is None:
                 raise LogDiverged(
-                    f"{target}: the log does not fit the table: {_without_values(e)}",
-                    hint="choose a moment before, or one after the next full backup",
-                ) from None
-            applied[target.schema, target.name] = found
-            if progress:
-                changed += found.deleted + found.updated + found.inserted
-                progress.advance(changed, None, "rows")
-    return Applied(applied)
+                    f"expected changes of rows only, found {item.command.what}",
+                    hint="choose a moment before it, or after the next full backup",
+                )
+            if not conn.autocommit:
+                # what is lost in a crash is restored anew
+                conn.execute("SET LOCAL synchronous_commit TO off")
+                conn.commit()
+            change(item)
+            item = next(pending, None)
+            continue
+        with replaying(conn):
+            _set_up(conn)
+            while isinstance(item, TableReplay):
+                work.apply(item)
+                item = next(pending, None)
+    return Applied(work.tables)
+
+
+def _set_up(conn: Session) -> None:
+    settings = [
+        sql.SQL("set_config({}, {}, true)").format(name, value)
+        for name, value in (SETTINGS | _PLANS).items()
+    ]
+    # pg_catalog by name: whatever the caller's search_path is
+    statement = sql.SQL(", pg_catalog.").join(settings)
+    conn.execute(sql.SQL("SELECT pg_catalog.") + statement)
+    conn.execute("SET CONSTRAINTS ALL DEFERRED")
+
+
+class _Application:
+    """Tables applied so far."""
+
+    def __init__(self, conn: Session, progress: Progress | None) -> None:
+        self.tables: dict[tuple[str, str], TableApplied] = {}
+        self._conn = conn
+        self._progress = progress
+        self._changed = 0
+
+    def apply(self, replay: TableReplay) -> None:
+        """Apply all that happens to one table, which is looked up as it is now."""
+        target = find_target(self._conn, replay.relation)
+        if self._progress:
+            self._progress.step(f"replaying {target}")
+        try:
+            with unattended(self._conn, target.relation, target.table):
+                found = _apply_table(self._conn, target, replay)
+        except psycopg.Error as e:
+            if (e.sqlstate or "")[:2] not in _MISFITS:
+                raise
+            raise LogDiverged(
+                f"{target}: the log does not fit the table: {_without_values(e)}",
+                hint="choose a moment before, or one after the next full backup",
+            ) from None
+        name = (target.schema, target.name)
+        self.tables[name] = found + self.tables.get(name)
+        if self._progress:
+            self._changed += found.deleted + found.updated + found.inserted
+            self._progress.advance(self._changed, None, "rows")
 
 
 def _without_values(error: psycopg.Error) -> str:

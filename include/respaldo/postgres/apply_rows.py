@@ -8,7 +8,13 @@ from include.respaldo.model.replay import RowsStretch
 from include.respaldo.postgres.apply_keyed import expect
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.replay_target import Target
-from include.respaldo.postgres.staging import NUMBER, STAGING, staged, staging
+from include.respaldo.postgres.staging import (
+    NUMBER,
+    STAGING,
+    copy_rows,
+    staged,
+    staging,
+)
 
 
 def apply_rows(conn: Session, target: Target, stretch: RowsStretch) -> None:
@@ -19,17 +25,16 @@ def apply_rows(conn: Session, target: Target, stretch: RowsStretch) -> None:
 
     :raises LogDiverged: there are fewer copies of a row than must go.
     """
-    with staging(conn, target, (NUMBER, "copies bigint"), "c", stretch.csv):
-        if stretch.removed:
+    if stretch.lessened:
+        with staging(conn, target, stretch.lessened, own=(NUMBER, "copies bigint")):
             found = conn.execute(
                 sql.SQL(
                     "WITH picked AS ("
                     " SELECT t.ctid AS place, s.copies,"
                     " row_number() OVER (PARTITION BY s.number) AS copy"
-                    " FROM ONLY {table} t JOIN {staging} s ON {live} = {staged}"
-                    " WHERE s.copies < 0)"
+                    " FROM ONLY {table} t JOIN {staging} s ON {live} = {staged})"
                     " DELETE FROM ONLY {table} t USING picked p"
-                    " WHERE t.ctid = p.place AND p.copy <= -p.copies"
+                    " WHERE t.ctid = p.place AND p.copy <= p.copies"
                 ).format(
                     table=target.table,
                     staging=STAGING,
@@ -40,28 +45,19 @@ def apply_rows(conn: Session, target: Target, stretch: RowsStretch) -> None:
                 )
             ).rowcount
             expect(target, "removes", stretch.removed, found)
-        if stretch.added:
-            found = conn.execute(
-                sql.SQL(
-                    "INSERT INTO {} {} OVERRIDING SYSTEM VALUE"
-                    " SELECT {} FROM {} s, generate_series(1, s.copies) WHERE s.copies > 0"
-                ).format(
-                    target.table,
-                    _names(target),
-                    sql.SQL(", ").join(staged(i) for i in range(len(target.columns))),
-                    STAGING,
-                )
-            ).rowcount
-            expect(target, "adds", stretch.added, found)
+    if stretch.added:
+        expect(target, "adds", stretch.added, _add(conn, target, stretch))
 
 
-def _names(target: Target) -> sql.Composable:
-    """Return the list of columns; nothing for a table that has none, for which () is no list."""
-    if not target.columns:
-        return sql.SQL("")
-    return sql.SQL("({})").format(
-        sql.SQL(", ").join(sql.Identifier(c.name) for c in target.columns)
-    )
+def _add(conn: Session, target: Target, stretch: RowsStretch) -> int:
+    if stretch.inserted:
+        return copy_rows(conn, target, stretch.inserted)
+    # a row without columns has no CSV form
+    return conn.execute(
+        sql.SQL("INSERT INTO {} SELECT FROM generate_series(1, {})").format(
+            target.table, sql.Literal(stretch.added)
+        )
+    ).rowcount
 
 
 def _image(values: list[sql.Composable]) -> sql.Composable:

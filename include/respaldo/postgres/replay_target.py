@@ -37,6 +37,8 @@ class Target:
     schema: str
     name: str
     relation: int
+    #: rows, as far as the server knows without counting; 0: it does not
+    rows: float
     columns: tuple[TargetColumn, ...]
     #: position -> equality operator (schema, name); empty: rows cannot be found by a key
     key: dict[int, tuple[str, str]]
@@ -91,6 +93,7 @@ def find_target(conn: Session, relation: RelationDefinition) -> Target:
         schema=relation.schema,
         name=relation.name,
         relation=found["relation"],
+        rows=max(0.0, found["rows"]),
         columns=tuple(columns[c.name] for c in relation.columns),
         key=key,
         only_key_is_unique=others == 0,

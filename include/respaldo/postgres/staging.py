@@ -12,6 +12,8 @@ from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.replay_target import Target
 
 CHUNK = 1 << 20
+#: so many staged rows are worth a look by the planner
+_ANALYZED = 1_000
 #: its columns are named by position (c0, c1 …), so no column of a customer collides with ours
 STAGING = sql.Identifier("pg_temp", "respaldo_staging")
 
@@ -26,14 +28,23 @@ def staged(position: int, prefix: str = "c") -> sql.Composable:
 
 @contextmanager
 def staging(
-    conn: Session, target: Target, own: Sequence[str], prefixes: Sequence[str], csv: Path
+    conn: Session,
+    target: Target,
+    csv: Path,
+    *,
+    own: Sequence[str] = (),
+    prefixes: Sequence[str] = ("c",),
+    positions: Sequence[int] | None = None,
 ) -> Iterator[None]:
     """Stage a CSV file for the block.
 
-    :param own: definitions of the columns before the target's, ``operation text`` …
-    :param prefixes: one for each time that the file holds all of the target's columns.
+    :param own: definitions of the columns before the target's, ``unsent text`` …
+    :param prefixes: one for each time that the file holds the target's columns.
+    :param positions: which of the target's columns; None: all.
     """
-    columns = [(prefix, i, c) for prefix in prefixes for i, c in enumerate(target.columns)]
+    if positions is None:
+        positions = range(len(target.columns))
+    columns = [(prefix, i, target.columns[i]) for prefix in prefixes for i in positions]
     definitions: list[sql.Composable] = [
         sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
         for name, kind in (d.split(" ", 1) for d in own)
@@ -50,13 +61,29 @@ def staging(
     )
     loaded = [sql.Identifier(d.split(" ", 1)[0]) for d in own if d != NUMBER]
     loaded += [sql.Identifier(f"{prefix}{i}") for prefix, i, _ in columns]
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
-        STAGING, sql.SQL(", ").join(loaded)
-    )
-    with csv.open("rb") as source, conn.cursor() as cursor, cursor.copy(statement) as copy:
-        while chunk := source.read(CHUNK):
-            copy.write(chunk)
-    # without figures the planner takes staged rows for few
-    conn.execute(sql.SQL("ANALYZE {}").format(STAGING))
+    if _copy(conn, STAGING, loaded, csv) >= _ANALYZED:
+        # without figures the planner takes staged rows to have few distinct values
+        conn.execute(sql.SQL("ANALYZE {}").format(STAGING))
     yield
     conn.execute(sql.SQL("DROP TABLE {}").format(STAGING))
+
+
+def copy_rows(conn: Session, target: Target, csv: Path) -> int:
+    """Add a CSV file of whole rows to the table itself; return how many there were.
+
+    COPY sets identity columns to what the file holds.
+    """
+    return _copy(conn, target.table, [sql.Identifier(c.name) for c in target.columns], csv)
+
+
+def _copy(
+    conn: Session, table: sql.Identifier, columns: Sequence[sql.Identifier], csv: Path
+) -> int:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
+        table, sql.SQL(", ").join(columns)
+    )
+    with csv.open("rb") as source, conn.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            while chunk := source.read(CHUNK):
+                copy.write(chunk)
+        return cursor.rowcount

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
 from include.respaldo.querylog.log_files import literal
-
-
-def row_columns(row: str, columns: int) -> str:
-    """Return the SQL that spreads a list of values over columns, each after a comma."""
-    return "".join(f", {row}[{i}] AS c{row}{i}" for i in range(1, columns + 1))
 
 
 def write_csv(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path:
@@ -21,3 +17,9 @@ def write_csv(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path:
         (FORMAT csv, HEADER false, DELIMITER ',', QUOTE '"', ESCAPE '"', NULLSTR '', FORCE_QUOTE *)
     """)
     return path
+
+
+def csv_line(values: Iterable[str | None]) -> str:
+    """Return the same for one row, which ends its line."""
+    quoted = ("" if v is None else '"' + v.replace('"', '""') + '"' for v in values)
+    return ",".join(quoted) + "\n"

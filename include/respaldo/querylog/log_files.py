@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from include.respaldo.model.segment import RelationDefinition
-from include.respaldo.querylog.footer import largest_row_group, read_footer, read_segment
+from include.respaldo.querylog.footer import read_footer, read_segment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -82,25 +83,37 @@ class LogFiles:
     own_part: tuple[int, ...]
     #: relation key -> definition
     relations: dict[str, RelationDefinition]
+    #: some segments hold transactions that others hold too
+    overlap: bool
     #: bytes, uncompressed, of the largest row group
     largest_row_group: int
+    #: bytes of a change, uncompressed, on the average of the row group where it is largest
+    largest_change: int
 
     @classmethod
     def read(cls, segments: Sequence[Path]) -> LogFiles:
         """:raises ValueError: a segment is damaged."""
         ranges = [(read_segment(path, sha256=""), path) for path in segments]
         ranges.sort(key=lambda item: (item[0].start, -item[0].end))
-        paths, own_part, reach = [], [], 0
+        paths, own_part, reach, overlap = [], [], 0, False
         for segment, path in ranges:
             if segment.end > reach:
                 paths.append(path)
                 own_part.append(reach)
+                overlap = overlap or segment.start < reach
                 reach = segment.end
         relations: dict[str, RelationDefinition] = {}
         for path in paths:
             relations |= read_footer(path).relations
-        largest = max(map(largest_row_group, paths), default=0)
-        return cls(tuple(paths), tuple(own_part), relations, largest)
+        groups = [group for path in paths for group in _row_groups(path)]
+        return cls(
+            tuple(paths),
+            tuple(own_part),
+            relations,
+            overlap,
+            largest_row_group=max((size for size, _ in groups), default=0),
+            largest_change=max((size // max(1, rows) for size, rows in groups), default=0),
+        )
 
     def create_view(self, db: duckdb.DuckDBPyConnection) -> None:
         """Create the view ``log``: the columns of the segments, and two more.
@@ -109,17 +122,35 @@ class LogFiles:
         """
         db.execute(f"CREATE TEMP VIEW log AS {self.select(range(len(self.paths)))}")
 
-    def select(self, indices: Iterable[int]) -> str:
-        """Return the query that reads only some of the segments (``pos >> 40`` is the index)."""
+    def select(self, indices: Iterable[int], within: tuple[int, int] | None = None) -> str:
+        """Return the query that reads only some of the segments (``pos >> 40`` is the index).
+
+        :param within: first and last row of each that has to be read.
+        """
         chosen = sorted(indices)
         paths = ", ".join(literal(str(self.paths[i])) for i in chosen)
         own_part = ", ".join(f"{int(self.own_part[i])}::UBIGINT" for i in chosen)
         numbers = ", ".join(f"{i}::BIGINT" for i in chosen)
+        is_all = chosen == list(range(len(self.paths)))
+        number = "file_index::BIGINT" if is_all else f"([{numbers}])[file_index::BIGINT + 1]"
+        conditions = ["true"]
+        if self.overlap:
+            conditions.append(f"commit_lsn >= ([{own_part}])[file_index::BIGINT + 1]")
+        if within:
+            conditions.append(f"seq BETWEEN {within[0]} AND {within[1]}")
         return f"""
             SELECT commit_lsn, epoch_us(commit_at) AS commit_us, xid,
-                   (([{numbers}])[file_index::BIGINT + 1] << 40) | seq AS pos,
+                   ({number} << 40) | seq AS pos,
                    kind, relation, "schema", "table", old, new, old_is_key, unchanged,
                    content, prefix
             FROM read_parquet([{paths}])
-            WHERE commit_lsn >= ([{own_part}])[file_index::BIGINT + 1]
+            WHERE {" AND ".join(conditions)}
         """  # noqa: S608 - paths are quoted, the rest are numbers
+
+
+def _row_groups(path: Path) -> Iterator[tuple[int, int]]:
+    """Yield the bytes, uncompressed, and the rows of each row group."""
+    metadata = pq.read_metadata(path)
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        yield group.total_byte_size, group.num_rows

@@ -1,251 +1,221 @@
-"""Tables with a key: the last state of each row.
-
-An update that moves a row to another key is the end of the row at the old key and the start of one
-at the new. Where it leaves out values (unchanged TOAST) that cannot be said so: such moves stand
-between stretches, to be carried out one after the other.
-"""
+"""Tables with a key: their net effect, written to files."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from include.respaldo.errors import LogDiverged
 from include.respaldo.model.replay import KeyedStretch, MovesStretch
-from include.respaldo.model.segment import RelationDefinition
+from include.respaldo.querylog import net_effect as net
 from include.respaldo.querylog.csv_files import write_csv
 from include.respaldo.querylog.log_files import LogFiles, literal
-from include.respaldo.querylog.relations import relation_key
+from include.respaldo.querylog.touched import Touched
 
-#: the changes without their rows: keys, and which columns (from 0) were not sent. A key may itself
-#: be an unchanged TOAST value: then the old key is always sent
-_CHANGES = """
-CREATE TEMP TABLE changes AS
-SELECT r.oid, l.pos, l.kind,
-       CASE WHEN l.old IS NOT NULL
-            THEN list_transform(r.key_positions, lambda p: l.old[p]) END AS old_key,
-       CASE WHEN l.new IS NULL THEN NULL
-            WHEN l.unchanged IS NULL OR l.old IS NULL
-            THEN list_transform(r.key_positions, lambda p: l.new[p])
-            ELSE list_transform(r.key_positions, lambda p:
-                     CASE WHEN list_contains(l.unchanged, p - 1) THEN l.old[p] ELSE l.new[p] END)
-       END AS new_key,
-       CASE WHEN l.unchanged IS NOT NULL
-            THEN list_filter(l.unchanged, lambda i: NOT list_contains(r.key_positions, i + 1))
-       END AS unsent
-FROM replayed l JOIN relations r ON l.relation = r.relation
-WHERE r.is_keyed AND l.pos > r.truncated_at AND l.kind IN ('insert', 'update', 'delete')
-"""
+#: rows of up to so many bytes are sorted by their keys before they are written
+_SORTED = 4_096
 
-_WITHOUT_KEY = """
-SELECT oid FROM changes
-WHERE list_count(coalesce(new_key, old_key)) <> len(coalesce(new_key, old_key))
-   OR list_count(old_key) <> len(old_key)
-   OR (kind = 'delete' AND old_key IS NULL)
-LIMIT 1
-"""
 
-_IS_MOVE = (
-    "(kind = 'update' AND old_key IS NOT NULL AND old_key <> new_key"
-    " AND coalesce(len(unsent), 0) > 0)"
-)
+@dataclass(frozen=True)
+class Counted:
+    """How much a stretch holds."""
 
-_STRETCHES = f"""
-CREATE TEMP TABLE stretched AS
-WITH moving AS (SELECT DISTINCT oid FROM changes WHERE {_IS_MOVE}),
-     marked AS (
-         SELECT *, {_IS_MOVE} AS is_move,
-                lag({_IS_MOVE}) OVER (PARTITION BY oid ORDER BY pos) AS after_move
-         FROM changes WHERE oid IN (FROM moving)
-     )
-SELECT oid, pos, kind, old_key, new_key, unsent, is_move,
-       sum((is_move IS DISTINCT FROM after_move)::INTEGER)
-           OVER (PARTITION BY oid ORDER BY pos)::INTEGER AS stretch
-FROM marked
-UNION ALL
-SELECT oid, pos, kind, old_key, new_key, unsent, false, 0
-FROM changes WHERE oid NOT IN (FROM moving)
-"""  # noqa: S608 - parts of this module
+    stretch: int
+    is_moves: bool
+    #: or moves
+    deletes: int
+    updates: int
+    inserts: int
+    has_unsent: bool
 
-#: what happens at a key: i (a row that was not there), u, d. An even `at` is a change's end of a
-#: row, an odd one its start, so `at >> 1` is its position in the log
-_EVENTS = """
-CREATE TEMP VIEW events AS
-SELECT oid, stretch, pos * 2 AS at, 'd' AS op, old_key AS key, NULL::INTEGER[] AS unsent
-FROM stretched
-WHERE NOT is_move AND (kind = 'delete' OR (kind = 'update' AND old_key <> new_key))
-UNION ALL
-SELECT oid, stretch, pos * 2 + 1,
-       CASE WHEN kind = 'insert' OR old_key <> new_key THEN 'i' ELSE 'u' END, new_key, unsent
-FROM stretched
-WHERE NOT is_move AND kind <> 'delete'
-"""
-
-_NET = """
-CREATE TEMP TABLE net AS
-SELECT *, CASE WHEN NOT was THEN 'i' WHEN NOT "is" THEN 'd' ELSE 'u' END AS op
-FROM (
-    SELECT oid, stretch, key, arg_min(op, "at") <> 'i' AS was, arg_max(op, "at") <> 'd' AS "is",
-           max("at") AS last_at, max("at") FILTER (op = 'i') AS whole_at,
-           count(*) FILTER (op = 'i') - count(*) FILTER (op = 'd') AS gained
-    FROM events GROUP BY oid, stretch, key
-)
-WHERE was OR "is" OR gained <> 0
-"""
-
-_UNSOUND = """
-SELECT oid FROM net WHERE gained <> "is"::INTEGER - was::INTEGER LIMIT 1
-"""
-
-#: the columns that the last change of a row did not send
-_UNSENT = """
-CREATE TEMP TABLE last_unsent AS
-SELECT n.oid, n.stretch, n.key, n.last_at, n.whole_at, unnest(s.unsent) AS col
-FROM net n JOIN stretched s ON s.oid = n.oid AND s.pos = n.last_at >> 1
-WHERE n."is" AND len(s.unsent) > 0
-"""
-
-#: where an earlier change of the row did send them; none: the value in the table stays
-_EARLIER = """
-CREATE TEMP TABLE earlier AS
-SELECT u.oid, u.stretch, u.last_at, u.col, max(e."at") >> 1 AS pos
-FROM last_unsent u JOIN events e ON e.oid = u.oid AND e.stretch = u.stretch AND e.key = u.key
-WHERE e.op <> 'd' AND e."at" < u.last_at AND e."at" >= coalesce(u.whole_at, -1)
-  AND (e.unsent IS NULL OR NOT list_contains(e.unsent, u.col))
-GROUP BY u.oid, u.stretch, u.last_at, u.col
-"""
-
-_STILL_UNSENT = """
-CREATE TEMP TABLE still_unsent AS
-SELECT u.oid, u.stretch, u.last_at, array_to_string(list(u.col ORDER BY u.col), ';') AS positions
-FROM last_unsent u ANTI JOIN earlier e ON e.last_at = u.last_at AND e.col = u.col
-GROUP BY u.oid, u.stretch, u.last_at
-"""
+    @property
+    def rows(self) -> int:
+        return self.deletes + self.updates + self.inserts
 
 
 class KeyedTables:
     """The tables of a log that have a key."""
 
-    def __init__(self, db: duckdb.DuckDBPyConnection, files: LogFiles, folder: Path) -> None:
+    def __init__(
+        self,
+        db: duckdb.DuckDBPyConnection,
+        files: LogFiles,
+        folder: Path,
+        tables: Sequence[Touched],
+    ) -> None:
         self._db = db
         self._files = files
         self._folder = folder
+        self._tables = tables
+        #: some changes of keys are carried out one after the other
+        self.has_moves = False
+        #: number of the table -> its stretches, in order
+        self.counts: dict[int, list[Counted]] = defaultdict(list)
+        #: tables with values of more than one change of a row
+        self.patched: set[int] = set()
 
-    def reduce(self) -> None:
+    def reduce(self, has_any: bool) -> None:
         """Compute the net effect on all of them.
 
         :raises LogDiverged: the changes of a key cannot have followed one another.
         """
         db = self._db
-        db.execute(_CHANGES)
-        self._refuse(_WITHOUT_KEY, "changes to carry the key of their row")
-        db.execute(_STRETCHES)
-        db.execute("DROP TABLE changes")
-        db.execute(_EVENTS)
-        db.execute(_NET)
-        self._refuse(_UNSOUND, "rows to be inserted where there is none, and else changed")
-        for step in (_UNSENT, _EARLIER, _STILL_UNSENT):
+        db.execute(net.CHANGES if has_any else f"{net.CHANGES} LIMIT 0")
+        self._refuse(net.WITHOUT_KEY, "changes to carry the key of their row")
+        has_unsent = self._has("unsent IS NOT NULL")
+        self.has_moves = has_unsent and self._has(net.IS_MOVE)
+        db.execute(net.STRETCHES if self.has_moves else net.WITHOUT_MOVES)
+        db.execute(net.EVENTS)
+        db.execute(net.NET)
+        self._refuse(net.UNSOUND, "rows to be inserted where there is none, and else changed")
+        for step in (
+            (net.UNSENT, net.EARLIER, net.STILL_UNSENT) if has_unsent else net.NOTHING_UNSENT
+        ):
             db.execute(step)
+        unsent = set(db.execute("SELECT DISTINCT t, stretch FROM still_unsent").fetchall())
+        counts = db.execute(net.COUNTS).fetchall()
+        if self.has_moves:
+            counts += db.execute(net.COUNTS_OF_MOVES).fetchall()
+        for t, stretch, is_moves, deletes, updates, inserts in sorted(counts):
+            has_unsent = (t, stretch) in unsent
+            found = Counted(stretch, is_moves, deletes, updates, inserts, has_unsent)
+            self.counts[t].append(found)
+        self.patched = {t for (t,) in db.execute("SELECT DISTINCT t FROM earlier").fetchall()}
+        for name in ("VIEW events", "TABLE IF EXISTS last_unsent", "TABLE changes"):
+            db.execute(f"DROP {name}")
+
+    def _has(self, condition: str) -> bool:
+        found = self._db.execute(f"SELECT 1 FROM changes WHERE {condition} LIMIT 1")  # noqa: S608
+        return found.fetchone() is not None
 
     def _refuse(self, query: str, expected: str) -> None:
         found = self._db.execute(query).fetchone()
         if found is not None:
             raise LogDiverged(
-                f"expected {expected}, found otherwise in table {found[0]}",
+                f"expected {expected}, found otherwise in {self._tables[found[0]]}",
                 hint="the log is not whole; choose a moment after the next full backup",
             )
 
-    def stretches(self, relation: RelationDefinition) -> tuple[KeyedStretch | MovesStretch, ...]:
+    def stretches(self, table: Touched) -> list[KeyedStretch | MovesStretch]:
         """Write the table's CSV files; return what they hold, in the order to carry them out."""
-        counted = self._db.execute(
-            """
-            SELECT stretch, false AS is_moves, count(*) FILTER (op = 'd'),
-                   count(*) FILTER (op = 'u'), count(*) FILTER (op = 'i'),
-                   stretch IN (SELECT stretch FROM still_unsent WHERE oid = $oid)
-            FROM net WHERE oid = $oid AND (was OR "is") GROUP BY stretch
-            UNION ALL
-            SELECT stretch, true, count(*), 0, 0, true
-            FROM stretched WHERE oid = $oid AND is_move GROUP BY stretch
-            ORDER BY stretch
-            """,
-            {"oid": relation.oid},
-        ).fetchall()
-        found: list[KeyedStretch | MovesStretch] = []
-        for stretch, is_moves, first, updates, inserts, has_unsent in counted:
-            path = self._folder / f"{relation.oid}-{stretch}.csv"
-            if is_moves:
-                found.append(MovesStretch(self._write_moves(relation, stretch, path), first))
-            else:
-                self._write_states(relation, stretch, path)
-                found.append(KeyedStretch(path, first, updates, inserts, has_unsent))
-        return tuple(found)
-
-    def _write_states(self, relation: RelationDefinition, stretch: int, path: Path) -> None:
-        """Write the rows straight from the segments: none of them waits in memory."""
-        here = f"oid = {relation.oid} AND stretch = {stretch}"
-        carried = [
-            col
-            for (col,) in self._db.execute(
-                f"SELECT DISTINCT col FROM earlier WHERE {here} ORDER BY col"  # noqa: S608
-            ).fetchall()
+        return [
+            self._moves(table, counted) if counted.is_moves else self._states(table, counted)
+            for counted in self.counts[table.number]
         ]
-        keys = {position: place for place, position in enumerate(relation.key_positions, 1)}
-        gone, kept = [], []
-        for i in range(len(relation.columns)):
-            gone.append(f"key[{keys[i]}] AS c{i}" if i in keys else f"NULL AS c{i}")
-            if i in keys:
-                kept.append(f"n.key[{keys[i]}] AS c{i}")
-            elif i in carried:
-                kept.append(f"CASE WHEN e{i}.pos IS NULL THEN l.new[{i + 1}] ELSE e{i}.value END")
-            else:
-                kept.append(f"l.new[{i + 1}] AS c{i}")
-        joins = "".join(
-            f"""
-            LEFT JOIN (SELECT e.last_at, e.pos, l.new[{i + 1}] AS value
-                       FROM (FROM earlier WHERE {here} AND col = {i}) e
-                       JOIN ({self._rows(relation, "earlier", here)}) l ON l.pos = e.pos) e{i}
-            ON e{i}.last_at = n.last_at
-            """  # noqa: S608 - numbers only
-            for i in carried
-        )
-        query = f"""
-            SELECT n.op, coalesce(u.positions, '') AS unsent, {", ".join(kept)}
-            FROM ({self._rows(relation, "net", here)}) l
-            JOIN (FROM net WHERE {here} AND "is") n ON l.pos = n.last_at >> 1
-            LEFT JOIN (FROM still_unsent WHERE {here}) u ON u.last_at = n.last_at
-            {joins}
-            UNION ALL
-            SELECT op, '', {", ".join(gone)} FROM net WHERE {here} AND was AND NOT "is"
-        """  # noqa: S608 - numbers only
-        write_csv(self._db, query, path)
 
-    def _rows(self, relation: RelationDefinition, table: str, where: str) -> str:
-        """Return the query of the relation's new rows in the segments that `table` points to."""
-        pos = "pos" if table == "earlier" else "last_at >> 1"
+    def _states(self, table: Touched, counted: Counted) -> KeyedStretch:
+        in_order = self._files.largest_change <= _SORTED
+        return KeyedStretch(
+            counted.deletes,
+            counted.updates,
+            counted.inserts,
+            deleted=self._write_keys(table, counted.stretch) if counted.deletes else None,
+            updated=self._write_rows(table, counted, "u", in_order) if counted.updates else None,
+            inserted=self._write_rows(table, counted, "i", in_order) if counted.inserts else None,
+            has_unsent=counted.has_unsent,
+            in_key_order=in_order,
+        )
+
+    def _path(self, table: Touched, stretch: int, what: str) -> Path:
+        return self._folder / f"{table.number}-{stretch}-{what}.csv"
+
+    def _write_keys(self, table: Touched, stretch: int) -> Path:
+        """Write the keys of the rows that go."""
+        here = f"t = {table.number} AND stretch = {stretch} AND op = 'd'"
+        path = self._path(table, stretch, "d")
+        positions = table.definition.key_positions
+        if len(positions) == 1:
+            query = f"SELECT key FROM net WHERE {here} ORDER BY strlen(key), key"  # noqa: S608
+        else:
+            columns = [f"l.old[{p + 1}] AS c{p}" for p in positions]
+            order = [f"strlen(c{p}), c{p}" for p in positions]
+            query = f"""
+                SELECT {", ".join(columns)}
+                FROM ({self._rows(table, "net", here)}) l
+                JOIN (FROM net WHERE {here}) n ON l.pos = n.pos
+                ORDER BY {", ".join(order)}
+            """  # noqa: S608 - numbers only
+        return write_csv(self._db, query, path)
+
+    def _write_rows(self, table: Touched, counted: Counted, op: str, in_order: bool) -> Path:
+        """Write the rows straight from the segments: none of them waits in memory."""
+        at = f"t = {table.number} AND stretch = {counted.stretch}"
+        here = f"{at} AND op = '{op}'"
+        carried: list[int] = []
+        if table.number in self.patched:
+            found = self._db.execute(
+                f"SELECT DISTINCT col FROM earlier WHERE {at} ORDER BY col"  # noqa: S608
+            )
+            carried = [col for (col,) in found.fetchall()]
+        positions = table.definition.key_positions
+        columns = []
+        if op == "u":
+            columns.append("coalesce(u.positions, '')" if counted.has_unsent else "''")
+        for i in range(len(table.definition.columns)):
+            if i in positions:
+                # the key's value is never null: where it is, it was not sent anew
+                columns.append("n.key" if len(positions) == 1 else key_column(i))
+            elif i in carried:
+                columns.append(
+                    f"CASE WHEN e{i}.pos IS NULL THEN l.new[{i + 1}] ELSE e{i}.value END"
+                )
+            else:
+                columns.append(f"l.new[{i + 1}]")
+        joins = ""
+        if op == "u" and counted.has_unsent:
+            joins = f"LEFT JOIN (FROM still_unsent WHERE {at}) u ON u.pos = n.pos"
+        for i in carried:
+            joins += f"""
+                LEFT JOIN (SELECT e.last_pos, e.pos, l.new[{i + 1}] AS value
+                           FROM (FROM earlier WHERE {at} AND col = {i}) e
+                           JOIN ({self._rows(table, "earlier", at)}) l ON l.pos = e.pos) e{i}
+                ON e{i}.last_pos = n.pos
+            """  # noqa: S608 - numbers only
+        order = ""
+        if in_order and len(positions) == 1:
+            order = "ORDER BY strlen(n.key), n.key"
+        elif in_order:
+            keys = [f"strlen({key_column(p)}), {key_column(p)}" for p in positions]
+            order = f"ORDER BY {', '.join(keys)}"
+        query = f"""
+            SELECT {", ".join(f"{c} AS x{i}" for i, c in enumerate(columns))}
+            FROM ({self._rows(table, "net", here)}) l
+            JOIN (FROM net WHERE {here}) n ON l.pos = n.pos
+            {joins} {order}
+        """  # noqa: S608 - numbers only
+        return write_csv(self._db, query, self._path(table, counted.stretch, op))
+
+    def _rows(self, table: Touched, named_by: str, where: str) -> str:
+        """Return the query of the table's rows in the segments that `named_by` points to."""
         found = self._db.execute(
-            f"SELECT DISTINCT ({pos}) >> 40 FROM {table} WHERE {where}"  # noqa: S608
+            f"SELECT DISTINCT pos >> 40 FROM {named_by} WHERE {where}"  # noqa: S608
         ).fetchall()
         source = self._files.select(i for (i,) in found)
-        return f"""
-            SELECT pos, new FROM ({source}) WHERE relation = {literal(relation_key(relation))}
-        """  # noqa: S608 - the key is quoted
+        return f"SELECT pos, old, new FROM ({source}) WHERE relation = {literal(table.key)}"  # noqa: S608
 
-    def _write_moves(self, relation: RelationDefinition, stretch: int, path: Path) -> Path:
-        count = len(relation.columns)
-        keys = {position: place for place, position in enumerate(relation.key_positions, 1)}
-        old = "".join(
-            f", s.old_key[{keys[i]}] AS old{i}" if i in keys else f", NULL AS old{i}"
-            for i in range(count)
-        )
-        new = "".join(
-            f", s.new_key[{keys[i]}] AS new{i}" if i in keys else f", l.new[{i + 1}] AS new{i}"
-            for i in range(count)
-        )
+    def _moves(self, table: Touched, counted: Counted) -> MovesStretch:
+        at = f"t = {table.number} AND stretch = {counted.stretch} AND is_move"
+        positions = table.definition.key_positions
+        columns = range(len(table.definition.columns))
+        old = [f"l.old[{i + 1}] AS o{i}" if i in positions else f"NULL AS o{i}" for i in columns]
+        new = [
+            f"{key_column(i)} AS n{i}" if i in positions else f"l.new[{i + 1}] AS n{i}"
+            for i in columns
+        ]
         query = f"""
-            SELECT array_to_string(s.unsent, ';') AS unsent{old}{new}
-            FROM stretched s JOIN log l ON l.pos = s.pos
-            WHERE s.oid = {relation.oid} AND s.stretch = {stretch} AND s.is_move
+            SELECT array_to_string(s.unsent, ';') AS unsent, {", ".join(old + new)}
+            FROM ({self._rows(table, "stretched", at)}) l
+            JOIN (FROM stretched WHERE {at}) s ON l.pos = s.pos
             ORDER BY s.pos
         """  # noqa: S608 - numbers only
-        return write_csv(self._db, query, path)
+        path = self._path(table, counted.stretch, "m")
+        return MovesStretch(write_csv(self._db, query, path), counted.deletes)
+
+
+def key_column(position: int) -> str:
+    """Return the SQL of a column of the key: where it was not sent anew, the old key has it."""
+    return f"coalesce(l.new[{position + 1}], l.old[{position + 1}])"

@@ -19,7 +19,7 @@ _EPOCH = 1 << 32
 def seen_sql(snapshot: Snapshot) -> str:
     """Return the SQL condition on ``xid`` (32 bits) that `Snapshot.sees_xid32` is."""
     near = snapshot.xmax
-    candidate = f"({near & ~(_EPOCH - 1)} + xid::HUGEINT)"
+    candidate = f"({near & ~(_EPOCH - 1)} + xid::BIGINT)"
     shifted = f"""(CASE WHEN {candidate} - {near} > {_EPOCH // 2} THEN {candidate} - {_EPOCH}
                         WHEN {near} - {candidate} > {_EPOCH // 2} THEN {candidate} + {_EPOCH}
                         ELSE {candidate} END)"""
@@ -46,7 +46,8 @@ class Stop:
             past = f"commit_us > {microseconds(target.at)}"
         else:
             past = f"commit_lsn > {int(target.lsn)}"
-        return cls(_commit(db, f"SELECT min(commit_lsn) FROM log WHERE {past}"))  # noqa: S608
+        (lsn,) = _one(db, f"SELECT min(commit_lsn) FROM log WHERE {past}")  # noqa: S608
+        return cls(_commit(db, lsn))
 
     def create_view(self, db: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> Replayed:
         """Create the view ``replayed``, the rows of ``log`` that count; return how much that is."""
@@ -55,20 +56,18 @@ class Stop:
             CREATE TEMP VIEW replayed AS
             SELECT * FROM log WHERE {before} AND NOT {seen_sql(snapshot)}
         """)  # noqa: S608 - numbers only
-        transactions, changes = _one(
+        transactions, changes, last = _one(
             db,
             """
-            SELECT count(*), coalesce(sum(changes), 0)::BIGINT
-            FROM (SELECT count(*) FILTER (kind <> 'message') AS changes
+            SELECT count(*), coalesce(sum(changes), 0)::BIGINT, max(commit_lsn)
+            FROM (SELECT commit_lsn, count(*) FILTER (kind <> 'message') AS changes
                   FROM replayed GROUP BY commit_lsn)
             """,
         )
-        last = _commit(db, "SELECT max(commit_lsn) FROM replayed")
-        return Replayed(transactions=transactions, changes=changes, last=last, next=self.next)
+        return Replayed(transactions, changes, last=_commit(db, last), next=self.next)
 
 
-def _commit(db: duckdb.DuckDBPyConnection, which: str) -> Commit | None:
-    (lsn,) = _one(db, which)
+def _commit(db: duckdb.DuckDBPyConnection, lsn: int | None) -> Commit | None:
     if lsn is None:
         return None
     us, xid = _one(db, f"SELECT commit_us, xid FROM log WHERE commit_lsn = {lsn} LIMIT 1")  # noqa: S608

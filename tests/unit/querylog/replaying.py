@@ -70,30 +70,32 @@ class Tables:
     def _keyed(
         table: dict[Values, Values], positions: tuple[int, ...], stretch: KeyedStretch
     ) -> None:
-        counted: Counter[str] = Counter()
         seen = set()
-        new_rows = {}
-        for operation, unsent_text, *row in read_csv(stretch.csv):
+        deleted, updated, inserted = (
+            read_csv(path) if path else []
+            for path in (stretch.deleted, stretch.updated, stretch.inserted)
+        )
+        counts = (stretch.deletes, stretch.updates, stretch.inserts)
+        assert (len(deleted), len(updated), len(inserted)) == counts
+        for values in deleted:
+            assert len(values) == len(positions)
+            key = tuple(values)
+            seen.add(key)
+            del table[key]
+        for unsent_text, *row in updated:
             assert unsent_text is not None
             unsent = [int(p) for p in unsent_text.split(";") if p]
+            assert stretch.has_unsent or not unsent
             key = tuple(row[p] for p in positions)
-            assert operation is not None
             assert key not in seen
             seen.add(key)
-            counted[operation] += 1
-            assert (key in table) == (operation != "i"), (operation, key)
-            if unsent:
-                assert stretch.has_unsent
-                assert operation == "u"
-            if operation == "d":
-                assert all(v is None for p, v in enumerate(row) if p not in positions)
-                del table[key]
-            else:
-                new_rows[key] = tuple(
-                    table[key][p] if p in unsent else v for p, v in enumerate(row)
-                )
-        table.update(new_rows)
-        assert counted == Counter(d=stretch.deletes, u=stretch.updates, i=stretch.inserts)
+            table[key] = tuple(table[key][p] if p in unsent else v for p, v in enumerate(row))
+        for row in inserted:
+            key = tuple(row[p] for p in positions)
+            assert key not in seen
+            assert key not in table
+            seen.add(key)
+            table[key] = tuple(row)
 
     @staticmethod
     def _moves(
@@ -114,17 +116,16 @@ class Tables:
 
     @staticmethod
     def _rows(table: Counter[Values], stretch: RowsStretch) -> None:
-        removed = added = 0
-        changes: Counter[Values] = Counter()
-        for copies_text, *row in read_csv(stretch.csv):
+        removed = 0
+        for copies_text, *row in read_csv(stretch.lessened) if stretch.lessened else []:
             copies = int(copies_text or "")
-            assert copies != 0
-            removed += max(-copies, 0)
-            added += max(copies, 0)
-            changes[tuple(row)] += copies
-        assert (removed, added) == (stretch.removed, stretch.added)
-        for row_, copies in changes.items():
-            table[row_] += copies
-            assert table[row_] >= 0
-            if table[row_] == 0:
-                del table[row_]
+            assert copies > 0
+            removed += copies
+            table[tuple(row)] -= copies
+            assert table[tuple(row)] >= 0
+        added = read_csv(stretch.inserted) if stretch.inserted else []
+        for row in added:
+            table[tuple(row)] += 1
+        assert (removed, len(added)) == (stretch.removed, stretch.added)
+        for gone in [row for row, copies in table.items() if not copies]:
+            del table[gone]

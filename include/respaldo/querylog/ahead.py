@@ -1,0 +1,25 @@
+"""Work done in another thread while what came before is being used."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def one_ahead(items: Generator[T]) -> Iterator[T]:
+    """Yield the items; each is made in another thread while the one before it is used.
+
+    What making one raises is raised here, where that one would have come. The generator is closed
+    with this one.
+    """
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        try:
+            coming = pool.submit(next, items, None)
+            while (item := coming.result()) is not None:
+                coming = pool.submit(next, items, None)
+                yield item
+        finally:
+            pool.submit(items.close).result()
