@@ -14,6 +14,7 @@ from include.respaldo.querylog.ddl.call_stack import Call
 from include.respaldo.querylog.ddl.pairing import StatementFinder
 from include.respaldo.querylog.ddl.statements import ClientString
 from include.respaldo.querylog.ddl.syntax import Unreadable
+from include.respaldo.querylog.ddl.targets import Name, object_name
 
 _UNKNOWN_PLACE = (
     "it ran inside another command ({outer}), and whether before or after what that did cannot "
@@ -43,8 +44,7 @@ class Order:
         outer = self._enclosing(index, call)
         if outer is None:
             return  # none ended after it, so what it ran in, if anything, did its work before
-        certain = self._is_inside(call, outer)
-        if certain is False:
+        if not self._may_be_inside(call, outer):
             return
         inner, around = self._commands[index], self._commands[outer]
         if _makes_what(around, inner):
@@ -54,7 +54,7 @@ class Order:
                 self.indices.remove(outer)
                 self.indices.insert(at, outer)
             self.moved[outer] = max(index, self.moved.get(outer, index))
-        elif certain or _related(around, inner):
+        elif self._related(outer, index):
             self.unknown[index] = _UNKNOWN_PLACE.format(outer=around.what)
 
     def _enclosing(self, index: int, call: Call) -> int | None:
@@ -70,25 +70,43 @@ class Order:
                 return other
         return None
 
-    def _is_inside(self, call: Call, outer: int) -> bool | None:
-        """Return whether a command ran inside another schema change; None: perhaps."""
+    def _may_be_inside(self, call: Call, outer: int) -> bool:
+        """Return whether a command can have run inside another schema change."""
         around = self._calling_string(call, outer)
         if around is None:
-            return None
+            return True
         if not around.changes_schema or call.function == "inline_code_block":
             return False
         runners = [s for s in around.statements if s.runs_functions]
-        if not runners:
+        if not runners or call.function is None:
             return True
-        if call.function is None:
-            return None
         name, _, arguments = call.function.partition("(")
         if arguments != ")":
             return False  # a trigger's function takes no arguments
         bare = name.rpartition(".")[2].strip('"')
-        if any(bare in s.text for s in runners):
-            return False  # an event trigger's function cannot be called by its name
-        return None
+        # an event trigger's function cannot be called by its name
+        return not any(bare in s.text for s in runners)
+
+    def _related(self, outer: int, inner: int) -> bool:
+        """Return whether one of two commands may depend on what the other did."""
+        around, within = self._names(outer), self._names(inner)
+        if not around or not within or around & within:
+            return True
+        return self._mentions(inner, around) or self._mentions(outer, within)
+
+    def _names(self, index: int) -> set[Name]:
+        command = self._commands[index]
+        addresses = [
+            *(o.address for o in command.objects),
+            *(d.address for d in command.dropped),
+        ]
+        return {object_name(a)[:2] for a in addresses if a.names}
+
+    def _mentions(self, index: int, names: set[Name]) -> bool:
+        statement = self._finder[index]
+        if isinstance(statement, str):
+            return True
+        return any(name[-1] in statement.text for name in names)
 
     def _calling_string(self, call: Call, outer: int) -> ClientString | None:
         """Return the statements of which one called the function; None: they are not known."""
@@ -112,16 +130,3 @@ def _makes_what(outer: CapturedCommand, inner: CapturedCommand) -> bool:
         if o.oid and o.tag.startswith(("CREATE", "SELECT"))
     }
     return any((o.catalog, o.oid) in made for o in inner.objects)
-
-
-def _related(outer: CapturedCommand, inner: CapturedCommand) -> bool:
-    """Return whether one of the commands may depend on what the other did."""
-    return bool(_names(outer) & _names(inner)) or not (_names(outer) and _names(inner))
-
-
-def _names(command: CapturedCommand) -> set[str]:
-    addresses = [
-        *(o.address for o in command.objects),
-        *(d.address for d in command.dropped),
-    ]
-    return {".".join(a.names[:2]) for a in addresses if a.names}

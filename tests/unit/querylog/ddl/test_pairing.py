@@ -319,9 +319,33 @@ def test_two_changes_of_an_event_trigger_keep_their_order_after_the_table() -> N
 
 def test_what_ran_within_a_change_of_an_old_table_has_no_known_place() -> None:
     query = "ALTER TABLE a ADD z int"
-    inner = nested("CREATE TABLE", "CREATE TABLE log()", "public.log", query)
+    text = "CREATE VIEW seen AS SELECT * FROM a"
+    inner = nested("CREATE VIEW", text, "public.seen", query)
     found = outcome(inner, table(query, tag="ALTER TABLE"))
     assert found == ["?", query]
+
+
+def test_what_has_nothing_to_do_with_the_command_around_it_may_run_before_or_after() -> None:
+    query = "ALTER TABLE bills ADD z int"
+    inner = nested("CREATE TABLE", "CREATE TABLE log()", "public.log", query)
+    outer = table(query, "public.bills", tag="ALTER TABLE")
+    assert outcome(inner, outer) == ["CREATE TABLE log()", query]
+
+
+def test_what_an_event_trigger_did_after_one_command_is_not_taken_for_the_next() -> None:
+    query = "CREATE TABLE one(); CREATE TABLE two()"
+    captured = [
+        table(query, "public.one"),
+        nested("ALTER TABLE", "ALTER TABLE one ADD x int", "public.one", query),
+        table(query, "public.two"),
+        nested("ALTER TABLE", "ALTER TABLE two ADD x int", "public.two", query),
+    ]
+    assert outcome(*captured) == [
+        "CREATE TABLE one()",
+        "ALTER TABLE one ADD x int",
+        "CREATE TABLE two()",
+        "ALTER TABLE two ADD x int",
+    ]
 
 
 def test_a_statement_within_a_called_command_is_seen_to_be_so() -> None:
@@ -365,7 +389,7 @@ def test_what_a_tables_query_ran_keeps_its_place() -> None:
 
 def test_a_function_that_a_schema_change_computes_with_and_that_changes_the_schema() -> None:
     query = "ALTER TABLE a ADD CHECK (f('x'))"
-    inner = nested("CREATE TABLE", "CREATE TABLE b()", "public.b", query, CALLED)
+    inner = nested("CREATE TABLE", "CREATE TABLE a_log()", "public.a_log", query, CALLED)
     assert outcome(inner, table(query, tag="ALTER TABLE")) == ["?", query]
 
 
