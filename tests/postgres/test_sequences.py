@@ -71,3 +71,164 @@ def test_a_cycling_sequence_keeps_its_record(session: psycopg.Connection) -> Non
     session.execute("insert into public.t select generate_series(1, 10)")
     set_sequences(session, [Sequence("public", "s", 4)])
     assert _next(session, "public.s") == 5
+
+
+# -- sequences that commands changed around the target ---------------------------------------------
+
+
+def test_a_sequence_dropped_after_the_target_goes_on_after_the_record_before(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s; create sequence public.other; select nextval('s')"
+                    .replace("'s'", "'public.s'"))  # fmt: skip
+    done = set_sequences(
+        session,
+        [Sequence("public", "other", 3)],
+        [Sequence("public", "s", 40), Sequence("public", "other", 2)],
+    )
+    assert _next(session, "public.s") == 41
+    assert _next(session, "public.other") == 4
+    (note,) = done.notes
+    assert note.startswith("sequence public.s was dropped or renamed after the target")
+
+
+def test_a_sequence_renamed_after_the_target_is_known_by_its_oid(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s; create sequence public.around cycle maxvalue 100")
+    done = set_sequences(
+        session,
+        [Sequence("public", "renamed", 55, oid=7), Sequence("public", "round", 3, oid=8)],
+        [Sequence("public", "s", 40, oid=7), Sequence("public", "around", 99, oid=8)],
+    )
+    assert _next(session, "public.s") == 56
+    assert _next(session, "public.around") == 4
+    assert done.notes == ()
+    assert done.missing == (("public", "renamed"), ("public", "round"))
+
+
+def test_two_sequences_that_swap_their_names_both_go_on_after_the_further(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.a; create sequence public.b")
+    done = set_sequences(
+        session,
+        [Sequence("public", "a", 21, oid=2), Sequence("public", "b", 901, oid=1)],
+        [Sequence("public", "a", 900, oid=1), Sequence("public", "b", 20, oid=2)],
+    )
+    assert (_next(session, "public.a"), _next(session, "public.b")) == (902, 902)
+    assert [n.split(":")[0] for n in done.notes] == [
+        "sequence public.a was made anew, or renamed, around the target",
+        "sequence public.b was made anew, or renamed, around the target",
+    ]
+
+
+def test_a_sequence_made_anew_around_the_target_goes_on_after_both(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s")
+    done = set_sequences(
+        session, [Sequence("public", "s", 3, oid=2)], [Sequence("public", "s", 500, oid=1)]
+    )
+    assert _next(session, "public.s") == 501
+    assert len(done.notes) == 1
+
+
+@pytest.mark.parametrize("later", [None, 12])
+def test_a_sequence_set_back_around_the_target_does_not_go_back(
+    session: psycopg.Connection, later: int | None
+) -> None:
+    session.execute("create sequence public.s")
+    done = set_sequences(session, [Sequence("public", "s", later)], [Sequence("public", "s", 5000)])
+    assert _next(session, "public.s") == 5001
+    assert "set back around the target: it goes on after 5000" in done.notes[0]
+
+
+def test_a_sequence_set_back_before_both_records_is_as_recorded(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s; select setval('public.s', 90000)")
+    done = set_sequences(session, [Sequence("public", "s", 12)], [Sequence("public", "s", 11)])
+    assert _next(session, "public.s") == 13
+    assert done.notes == ()
+
+
+def test_a_sequence_that_a_command_restarted_is_not_behind_it(session: psycopg.Connection) -> None:
+    session.execute(
+        "create sequence public.s; create sequence public.later;"
+        "alter sequence public.s restart with 500; alter sequence public.later restart with 500"
+    )
+    oids = {
+        row[0] for row in session.execute("select oid::bigint from pg_class where relkind = 'S'")
+    }
+    set_sequences(
+        session,
+        [Sequence("public", "s", None), Sequence("public", "later", 30)],
+        [Sequence("public", "s", None), Sequence("public", "later", 20)],
+        frozenset(oids),
+    )
+    assert _next(session, "public.s") == 500
+    assert _next(session, "public.later") == 500
+
+
+def test_a_descending_sequence_takes_the_lowest_of_all(session: psycopg.Connection) -> None:
+    session.execute("create sequence public.s increment -1")
+    session.execute("create table public.t (id int default nextval('public.s'))")
+    for later, earlier, row, following in (-5, -9, -1, -10), (-9, -5, -1, -10), (-5, -9, -20, -21):
+        session.execute("insert into public.t values (%s)", (row,))
+        set_sequences(
+            session, [Sequence("public", "s", later, -1)], [Sequence("public", "s", earlier, -1)]
+        )
+        assert _next(session, "public.s") == following
+
+
+def test_a_sequence_turned_round_after_the_target_goes_on_after_the_furthest(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s")
+    done = set_sequences(session, [Sequence("public", "s", 70, -1)], [Sequence("public", "s", 90)])
+    assert _next(session, "public.s") == 91
+    assert "changed its direction" in done.notes[0]
+
+
+def test_a_sequence_whose_end_was_moved_after_the_target_is_at_its_own_end(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s maxvalue 100")
+    done = set_sequences(session, [Sequence("public", "s", 150)], [Sequence("public", "s", 90)])
+    with pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):
+        _next(session, "public.s")
+    assert "had other bounds after the target" in done.notes[0]
+
+
+def test_a_cycling_sequence_gone_after_the_target_takes_the_record_before(
+    session: psycopg.Connection,
+) -> None:
+    session.execute("create sequence public.s maxvalue 10 cycle; create sequence public.t")
+    session.execute("select setval('public.s', 9)")
+    done = set_sequences(session, [Sequence("public", "t", 1)], [Sequence("public", "s", 4)])
+    assert _next(session, "public.s") == 5
+    assert "was dropped or renamed" in done.notes[0]
+
+
+def test_a_sequence_in_no_record_is_past_its_rows(session: psycopg.Connection) -> None:
+    session.execute(
+        "create table public.t (id int generated always as identity (start 100));"
+        "insert into public.t overriding system value values (7), (130);"
+        "create sequence public.known"
+    )
+    done = set_sequences(session, [Sequence("public", "known", 1)])
+    assert _next(session, "public.t_id_seq") == 131
+    assert done.unrecorded == (("public", "t_id_seq"),)
+    assert "as the commands and the rows tell" in done.notes[0]
+    assert set_sequences(session, []).notes == (), "a full backup alone has all there is"
+
+
+def test_the_record_tells_sequences_of_one_name_apart(session: psycopg.Connection) -> None:
+    session.execute("create sequence public.s")
+    (before,) = read_state(session).sequences
+    session.execute("drop sequence public.s; create sequence public.s")
+    (after,) = read_state(session).sequences
+    assert before.oid != after.oid
+    assert Sequence.from_json(after.to_json()).oid == after.oid
+    assert Sequence.from_json(["public", "s", 4, 1]).oid == 0, "as older segments have it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -27,9 +27,11 @@ class Sequence:
     #: None: nextval() was never called
     last_value: int | None
     increment: int = 1
+    #: tells it from another one of the same name; 0: not recorded
+    oid: int = field(default=0, compare=False)
 
     def to_json(self) -> list[Any]:
-        return [self.schema, self.name, self.last_value, self.increment]
+        return [self.schema, self.name, self.last_value, self.increment, self.oid]
 
     @classmethod
     def from_json(cls, item: list[Any]) -> Sequence:

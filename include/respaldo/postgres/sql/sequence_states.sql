@@ -1,5 +1,6 @@
 SELECT n.nspname AS schema, c.relname AS name,
-       pg_sequence_last_value(c.oid :: regclass) AS last_value, s.seqincrement AS increment
+       pg_sequence_last_value(c.oid :: regclass) AS last_value, s.seqincrement AS increment,
+       c.oid :: bigint AS oid
   FROM pg_sequence s
   JOIN pg_class c ON c.oid = s.seqrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
