@@ -204,6 +204,8 @@ def test_nothing_that_a_statement_calls_becomes_more_than_its_role(
         "create temporary view pg_roles as select *, climb() from pg_catalog.pg_roles",
         "create function pg_temp.respaldo_run(varchar) returns int language sql as"
         " 'select public.climb()'",
+        "create or replace function pg_temp.respaldo_describe(oid, oid) returns text[] language sql"
+        " as 'select array[public.climb()::text]'",
         "set search_path to public, pg_catalog",
         "declare trap cursor with hold for select climb()",
         "prepare _pg3_0 as select climb()",
@@ -239,6 +241,7 @@ def test_what_a_statement_leaves_in_the_session_catches_no_superuser(
             f'create table "t{number} ä" (a int)',
             expected=expecting("table", "public", f"t{number} ä", is_="postgres"),
         )
+    assert real_fingerprint(replay.conn, ObjectAddress("table", ("public", "t")))
     assert replay.value("select current_setting('search_path')") == "pg_catalog, pg_temp"
     assert replay.value("select rolsuper from pg_roles where rolname = %s", tenant) is False
     assert replay.replayer.finish() == ()

@@ -17,7 +17,7 @@ from include.respaldo.errors import LogDiverged
 from include.respaldo.model.schema_change import ObjectAddress, ReplayCommand, statement_text
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session
-from include.respaldo.postgres.describe import fingerprint, same_definition
+from include.respaldo.postgres.describe import fingerprint, install, same_definition
 from include.respaldo.postgres.matviews import MaterializedViews
 from include.respaldo.postgres.missing_values import set_missing_values, widths
 from include.respaldo.postgres.queries import query
@@ -91,6 +91,8 @@ class SchemaReplayer:
         self._views = MaterializedViews(conn)
         self._sequences = self._sequence_files()
         self._has_begun = False
+        with replaying(conn):
+            install(conn)
 
     def run(self, command: ReplayCommand) -> None:
         """Carry one command out, and commit it.

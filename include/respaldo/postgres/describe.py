@@ -47,11 +47,7 @@ def fingerprint(conn: Session, address: ObjectAddress) -> str | None:
         conn.execute("set local role none; set local search_path to pg_catalog, pg_temp")
         row = conn.execute(_INSTALLED).fetchone()
         if row is None or not row[0]:
-            conn.execute(
-                query("create_function_describe").replace(
-                    "FUNCTION respaldo.describe(", "FUNCTION pg_temp.respaldo_describe("
-                )
-            )
+            install(conn)
         try:
             row = conn.execute(_DESCRIBE, wanted).fetchone()
         except (
@@ -65,6 +61,18 @@ def fingerprint(conn: Session, address: ObjectAddress) -> str | None:
             return None
     found: str | None = row[0] if row else None
     return found
+
+
+def install(conn: Session) -> None:
+    """Keep what `fingerprint` needs in the session: it is three times as fast then.
+
+    Before anything of a tenant runs in it: whoever made the function first would be trusted.
+    """
+    conn.execute(
+        query("create_function_describe").replace(
+            "FUNCTION respaldo.describe(", "FUNCTION pg_temp.respaldo_describe("
+        )
+    )
 
 
 def same_definition(one: str, other: str) -> bool:
