@@ -17,6 +17,7 @@ SET quote_all_identifiers = off
 AS $function$
 DECLARE
     context text;
+    caller text := current_setting('respaldo.caller', true);
     problem text;
     failure text;
 BEGIN
@@ -26,8 +27,11 @@ BEGIN
     -- two blocks: what fails in the second must not undo what the first has done
     BEGIN
         IF respaldo.is_internal() THEN
+            PERFORM set_config('respaldo.caller', '', true);
             RETURN;
         END IF;
+        -- whoever runs the next command, it is not this caller
+        PERFORM set_config('respaldo.caller', '', true);
         IF TG_EVENT = 'ddl_command_end' AND TG_TAG NOT IN (
             'COMMENT', 'GRANT', 'REVOKE', 'SECURITY LABEL', 'REFRESH MATERIALIZED VIEW', 'REINDEX',
             'CREATE FUNCTION', 'CREATE PROCEDURE', 'CREATE AGGREGATE', 'CREATE OPERATOR',
@@ -43,7 +47,8 @@ BEGIN
     END;
     BEGIN
         CASE TG_EVENT
-            WHEN 'ddl_command_end' THEN PERFORM respaldo.record_command(TG_TAG, context, problem);
+            WHEN 'ddl_command_end' THEN
+                PERFORM respaldo.record_command(TG_TAG, context, caller, problem);
             WHEN 'sql_drop' THEN PERFORM respaldo.record_drop(TG_TAG);
             WHEN 'table_rewrite' THEN PERFORM respaldo.record_rewrite();
         END CASE;

@@ -84,7 +84,7 @@ BEGIN
                                  -- the server's own mark: when the column came to be
                                  WHERE NOT starts_with(o, 'pg_attver=')),
                                a.attfdwoptions :: text,
-                               col_description(c.oid, a.attnum)), E'\n'
+                               x.description), E'\n'
                                -- a dump puts what is inherited first
                                ORDER BY CASE WHEN NOT c.relispartition AND EXISTS (
                                                  SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid)
@@ -92,6 +92,8 @@ BEGIN
                       FROM pg_attribute a
                       JOIN pg_type t ON t.oid = a.atttypid
                       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                      LEFT JOIN pg_description x ON x.objoid = a.attrelid AND x.objsubid = a.attnum
+                                                AND x.classoid = 'pg_class' :: regclass
                      WHERE a.attrelid = c.oid AND a.attnum > 0
                        AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c')),
                    -- an index's columns have statistics targets only
@@ -102,7 +104,9 @@ BEGIN
                    (SELECT string_agg(concat_ws(' ',
                                'constraint', quote_ident(k.conname), pg_get_constraintdef(k.oid),
                                CASE WHEN NOT k.convalidated THEN 'unvalidated' END,
-                               obj_description(k.oid, 'pg_constraint')), E'\n'
+                               (SELECT description FROM pg_description
+                                 WHERE objoid = k.oid AND objsubid = 0
+                                   AND classoid = 'pg_constraint' :: regclass)), E'\n'
                                ORDER BY k.conname COLLATE "C")
                       FROM pg_constraint k
                      WHERE k.conrelid = c.oid AND k.contype <> 't'
@@ -116,7 +120,9 @@ BEGIN
                                     THEN 'replica identity' END,
                                (SELECT 'of ' || (p.inhparent :: regclass) FROM pg_inherits p
                                  WHERE p.inhrelid = i.indexrelid),
-                               obj_description(i.indexrelid, 'pg_class')), E'\n'
+                               (SELECT description FROM pg_description
+                                 WHERE objoid = i.indexrelid AND objsubid = 0
+                                   AND classoid = 'pg_class' :: regclass)), E'\n'
                                ORDER BY x.relname COLLATE "C")
                       FROM pg_index i
                       JOIN pg_class x ON x.oid = i.indexrelid
@@ -125,19 +131,25 @@ BEGIN
                         OR (i.indrelid = c.oid AND (i.indisvalid OR x.relkind = 'I'))),
                    (SELECT string_agg(concat_ws(' ',
                                pg_get_triggerdef(t.oid), t.tgenabled,
-                               obj_description(t.oid, 'pg_trigger')), E'\n'
+                               (SELECT description FROM pg_description
+                                 WHERE objoid = t.oid AND objsubid = 0
+                                   AND classoid = 'pg_trigger' :: regclass)), E'\n'
                                ORDER BY t.tgname COLLATE "C")
                       FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
                    (SELECT string_agg(concat_ws(' ',
                                pg_get_ruledef(w.oid), w.ev_enabled,
-                               obj_description(w.oid, 'pg_rewrite')), E'\n'
+                               (SELECT description FROM pg_description
+                                 WHERE objoid = w.oid AND objsubid = 0
+                                   AND classoid = 'pg_rewrite' :: regclass)), E'\n'
                                ORDER BY w.rulename COLLATE "C")
                       FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.rulename <> '_RETURN'),
                    (SELECT string_agg(concat_ws(' ',
                                'policy', quote_ident(p.polname), p.polcmd, p.polpermissive,
                                pg_get_expr(p.polqual, p.polrelid), 'check',
                                pg_get_expr(p.polwithcheck, p.polrelid),
-                               obj_description(p.oid, 'pg_policy')), E'\n'
+                               (SELECT description FROM pg_description
+                                 WHERE objoid = p.oid AND objsubid = 0
+                                   AND classoid = 'pg_policy' :: regclass)), E'\n'
                                ORDER BY p.polname COLLATE "C")
                       FROM pg_policy p WHERE p.polrelid = c.oid),
                    (SELECT string_agg('parent ' || (h.inhparent :: regclass), E'\n' ORDER BY h.inhseqno)
@@ -160,8 +172,12 @@ BEGIN
                                          AND d.deptype IN ('a', 'i')
                                          AND d.refclassid = 'pg_class' :: regclass))
                       FROM pg_sequence s WHERE s.seqrelid = c.oid),
-                   obj_description(c.oid, 'pg_class'),
-                   CASE WHEN c.relkind = 'c' THEN obj_description(c.reltype, 'pg_type') END),
+                   (SELECT description FROM pg_description
+                                 WHERE objoid = c.oid AND objsubid = 0
+                                   AND classoid = 'pg_class' :: regclass),
+                   CASE WHEN c.relkind = 'c' THEN (SELECT description FROM pg_description
+                                 WHERE objoid = c.reltype AND objsubid = 0
+                                   AND classoid = 'pg_type' :: regclass) END),
                concat_ws(E'\n',
                    (SELECT string_agg(format('%I %s', a.attname, x.line), E'\n'
                                       ORDER BY a.attname COLLATE "C", x.line COLLATE "C")
@@ -199,7 +215,9 @@ BEGIN
                                    g.aggmtransspace, g.agginitval, g.aggminitval)
                           FROM pg_aggregate g WHERE g.aggfnoid = p.oid)
                    END,
-                   obj_description(p.oid, 'pg_proc')),
+                   (SELECT description FROM pg_description
+                                 WHERE objoid = p.oid AND objsubid = 0
+                                   AND classoid = 'pg_proc' :: regclass)),
                p.proowner, p.proacl, 'f'
           INTO definition, owner, acl, acl_type
           FROM pg_proc p
@@ -218,7 +236,9 @@ BEGIN
                    (SELECT string_agg(concat_ws(' ',
                                quote_ident(k.conname), pg_get_constraintdef(k.oid),
                                CASE WHEN NOT k.convalidated THEN 'unvalidated' END,
-                               obj_description(k.oid, 'pg_constraint')), E'\n'
+                               (SELECT description FROM pg_description
+                                 WHERE objoid = k.oid AND objsubid = 0
+                                   AND classoid = 'pg_constraint' :: regclass)), E'\n'
                                ORDER BY k.conname COLLATE "C")
                       FROM pg_constraint k WHERE k.contypid = t.oid),
                    (SELECT concat_ws(' ', r.rngsubtype :: regtype, r.rngmultitypid :: regtype,
@@ -226,7 +246,9 @@ BEGIN
                                      r.rngsubdiff)
                       FROM pg_range r JOIN pg_opclass o ON o.oid = r.rngsubopc
                      WHERE r.rngtypid = t.oid),
-                   obj_description(t.oid, 'pg_type')),
+                   (SELECT description FROM pg_description
+                                 WHERE objoid = t.oid AND objsubid = 0
+                                   AND classoid = 'pg_type' :: regclass)),
                t.typowner, t.typacl, 'T'
           INTO definition, owner, acl, acl_type
           FROM pg_type t

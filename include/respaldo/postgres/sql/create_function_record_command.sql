@@ -1,6 +1,6 @@
 -- ddl_command_end: put the command in the log, with all that running it again takes.
-CREATE OR REPLACE FUNCTION respaldo.record_command(tag text, context text, problem text)
-RETURNS void
+CREATE OR REPLACE FUNCTION respaldo.record_command(
+    tag text, context text, caller text, problem text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9,7 +9,6 @@ DECLARE
     small CONSTANT bigint := 8388608;
     -- bytes of a client's string up to which it is put in the log
     longest CONSTANT bigint := 8388608;
-    caller text := current_setting('respaldo.caller', true);
     query text := coalesce(current_query(), '');
     query_id text;
     stamp text;
@@ -24,9 +23,6 @@ DECLARE
     body jsonb;
     relation oid;
 BEGIN
-    -- whoever runs the next command, it is not this caller
-    PERFORM set_config('respaldo.caller', '', true);
-
     SELECT json_agg(json_build_object(
                'type', a.type, 'names', a.object_names, 'args', a.object_args,
                'identity', c.object_identity, 'schema', c.schema_name, 'tag', c.command_tag,
