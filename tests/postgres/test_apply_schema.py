@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,6 +27,8 @@ from include.respaldo.postgres.apply_schema import (
 )
 from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.describe import fingerprint as real_fingerprint
+from include.respaldo.postgres.dump import dump_database
+from include.respaldo.postgres.load import load_dump
 from include.respaldo.postgres.standins import own_database, place_standins, remove_standins
 
 _numbers = count(1)
@@ -318,6 +321,36 @@ def test_roles_that_are_missing_are_listed_and_stood_in_for(
     assert replay.value("select pg_get_userbyid(datdba) from pg_database"
                         " where datname = current_database()") == "postgres"  # fmt: skip
     assert replay.value("select count(*) from pg_roles where rolname like 'gone%%'") == 0
+
+
+def test_stand_ins_last_from_the_load_to_the_end_of_the_replay(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    postgres.execute("create role gone")
+    postgres.execute("create database the_source owner gone")
+    postgres.execute("set role gone; create table t (a int)", "the_source")
+    file = tmp_path / "dump.pgc.zst"
+    dump_database(postgres.connection(), "the_source", file)
+    postgres.execute("drop database the_source")
+    postgres.execute("drop role gone")
+    notes = load_dump(postgres.connection(), database, file, tmp_path, keep_standins=True)
+    assert "'gone' is not on this server" in notes[0]
+    with connect(postgres.connection(), database) as session:
+        # a restore that is over leaves alone what another needs
+        with connect(postgres.connection()) as admin:
+            assert remove_standins(admin) == ()
+        assert place_standins(session, ["gone"]) == ("gone",)
+        own_database(session, "gone")
+        replay = Replay(session)
+        replay("alter table t add b int", role="gone")
+        replay("create table u (a int)", role="gone")
+        assert replay.replayer.finish() == ()
+        assert remove_standins(session) == ("gone",)
+        assert session.execute(
+            "select relname from pg_class where relowner = 'postgres'::regrole"
+            " and relnamespace = 'public'::regnamespace order by relname"
+        ).fetchall() == [("t",), ("u",)]
+        assert session.execute("select from pg_roles where rolname = 'gone'").fetchone() is None
 
 
 def test_a_stand_in_stays_as_long_as_another_restore_needs_it(
