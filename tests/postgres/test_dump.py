@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import stat
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -206,3 +208,20 @@ def test_a_program_older_than_the_server_is_refused_with_the_package_to_install(
     with pytest.raises(ConfigurationError, match="older than the server") as caught:
         tool("pg_dump", at_least=15)
     assert "postgresql-client-15" in caught.value.hint
+
+
+def test_a_schema_that_changes_while_it_is_read_is_dumped_again(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    postgres.execute("create table t (a int)", database)
+    landed = tmp_path / "dump.pgc.zst"
+    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
+        with holder.transaction():
+            holder.execute("lock table t in access exclusive mode")
+            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
+            while not postgres.execute("select pid from pg_locks where not granted"):
+                time.sleep(0.05)
+            # the snapshot is taken: it does not see this
+            postgres.execute("create view seen_at_last as select 1 as one", database)
+        verify_dump(landed, dumping.result().file)
+    assert b"seen_at_last" in b"".join(read_chunks(landed))

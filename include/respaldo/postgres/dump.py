@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,13 @@ import zstandard
 from psycopg.conninfo import make_conninfo
 
 from include.respaldo.connections import Connection
-from include.respaldo.errors import CorruptObject, ServerUnreachable, SourceError, ToolFailed
+from include.respaldo.errors import (
+    Busy,
+    CorruptObject,
+    ServerUnreachable,
+    SourceError,
+    ToolFailed,
+)
 from include.respaldo.model.backup import Anchor, DatabaseProperties, StoredFile
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.snapshot import Snapshot
@@ -29,12 +35,15 @@ from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.introspect import read_identity, read_properties
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
+from include.respaldo.postgres.schema_audit import schema_fingerprint
 
 CHUNK = 1 << 20
 _LEVEL = 3
 #: what pg_dumpall writes last
 _END_OF_GLOBALS = b"PostgreSQL database cluster dump complete"
 LOCK_WAIT = timedelta(seconds=60)
+#: how often a dump begins anew because the schema changed
+_ATTEMPTS = 5
 #: classes of SQLSTATE that pass: connection, resources, an operator's intervention
 _PASSING = ("08", "53", "57")
 
@@ -58,11 +67,32 @@ def dump_database(
 ) -> Dumped:
     """Write a compressed dump of the database, of one moment, to the file `to`.
 
+    pg_dump reads rows and most definitions as of its snapshot, but some (of views, indexes,
+    constraints) as they are when it gets to them. So the schema must not change before it has read
+    them all, which takes seconds; it is dumped again if it does.
+
     :param lock_wait: how long it may wait for a lock: whoever comes after it waits as long.
     :raises SourceError: the database cannot be read.
+    :raises Busy: its schema is being changed, again and again.
     :raises ToolFailed: pg_dump ended with an error; nothing is left behind.
     :raises ConfigurationError: the installed pg_dump is older than the server.
     """
+    for _ in range(_ATTEMPTS):
+        try:
+            return _dump_database(connection, database, to, lock_wait)
+        except _SchemaMoved:
+            continue
+    raise Busy(
+        f"the schema of {database!r} was changed during each of {_ATTEMPTS} attempts to dump it",
+        hint="somebody changes the schema just now; try again after that",
+    )
+
+
+class _SchemaMoved(Exception):
+    """The schema is not that of the snapshot any more."""
+
+
+def _dump_database(connection: Connection, database: str, to: Path, lock_wait: timedelta) -> Dumped:
     begun = time.monotonic()
     with _source_errors(database), connect(connection, database) as conn:
         identity = read_identity(conn)
@@ -81,6 +111,13 @@ def dump_database(
                 at=at,
             )
             properties = read_properties(conn)
+            schema = schema_fingerprint(conn)
+
+            def compare() -> None:
+                with connect(connection, database) as other:
+                    if schema_fingerprint(other) != schema:
+                        raise _SchemaMoved
+
             arguments = (
                 "--format=custom",
                 "--compress=0",
@@ -93,7 +130,9 @@ def dump_database(
             # the name goes through PGDATABASE: in an argument, libpq would read one that holds
             # an equals sign as a connection string
             try:
-                file = _write_output(program, arguments, environment(connection, database), to)
+                file = _write_output(
+                    program, arguments, environment(connection, database), to, once_begun=compare
+                )
             except ToolFailed as e:
                 if "LOCK TABLE" in e.message:
                     e.hint = "somebody changes the schema just now; try again after that"
@@ -204,15 +243,20 @@ def _write_output(
     arguments: Iterable[str],
     env: dict[str, str],
     to: Path,
+    once_begun: Callable[[], None] | None = None,
 ) -> StoredFile:
-    """Compress what the program prints into the file; whole and on the disk, or not at all."""
+    """Compress what the program prints into the file; whole and on the disk, or not at all.
+
+    :param once_begun: called when the first bytes have come: pg_dump has read all definitions then
+        (its custom format begins with the table of contents).
+    """
     partial = to.with_name(to.name + ".partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as out:
             with Run(program, arguments, env) as run:
-                size, raw_size, digest = _compress(run.stdout, out)
+                size, raw_size, digest = _compress(run.stdout, out, once_begun)
                 run.finish()
             out.flush()
             os.fsync(out.fileno())
@@ -223,11 +267,15 @@ def _write_output(
     return StoredFile(name=to.name, size=size, sha256=digest, raw_size=raw_size)
 
 
-def _compress(source: IO[bytes], out: IO[bytes]) -> tuple[int, int, str]:
+def _compress(
+    source: IO[bytes], out: IO[bytes], once_begun: Callable[[], None] | None
+) -> tuple[int, int, str]:
     """Return compressed size, size before, and the SHA-256 of the compressed bytes."""
     digest, size, raw_size = sha256(), 0, 0
     pack = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
     while chunk := source.read(CHUNK):
+        if once_begun is not None and not raw_size:
+            once_begun()
         raw_size += len(chunk)
         packed = pack.compress(chunk)
         digest.update(packed)
