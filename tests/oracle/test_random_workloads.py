@@ -11,7 +11,7 @@ One case is (seed, tenant, moment). To try one again:
 
 The seed repeats what each session would do, not how sessions meet. ``RESPALDO_DDL=0`` leaves the
 schema alone, ``RESPALDO_FULL`` takes more rounds, ``RESPALDO_KEEP`` keeps the folder, with
-everything that was executed.
+everything that was executed; `tests.oracle.workload.shrink` makes that small.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import pytest
 from embedded.installation import Installation
 from tests.oracle.workload.cases import Case, Outcome, cases
 from tests.oracle.workload.history import Plan, full_run, live, make_server
+from tests.oracle.workload.script import write_script
 
 FULL = full_run()
 SEED = int(os.environ.get("RESPALDO_SEED") or Random().getrandbits(24))
@@ -73,9 +74,7 @@ def run_round(plan: Plan, folder: Path) -> tuple[list[Case], list[str]]:
         print(f"seed {plan.seed}: {statements:,} statements in {lived:.0f} s, {dict(outcomes)}")
         if os.environ.get("RESPALDO_KEEP"):
             for number, tenant in zip(plan.numbers, history.tenants, strict=True):
-                (folder / f"tenant-{number}.sql").write_text(
-                    "\n".join(map(str, tenant.executed)), errors="backslashreplace"
-                )
+                write_script(folder / f"tenant-{number}.jsonl", tenant.executed)
         found = []
         for case in cases(history, folder, MOMENTS, only=_numbers("RESPALDO_MOMENTS")):
             found.append(case)

@@ -25,15 +25,11 @@ from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.target import Target, TargetLsn, TargetTime
 from tests.conftest import drop_database
 from tests.oracle.workload.comparison import (
-    data_differences,
+    database_differences,
     first_lines,
-    loaded_again,
-    schema_differences,
-    schema_entries,
     undo_preparation,
 )
 from tests.oracle.workload.history import History, source_of
-from tests.oracle.workload.sequences import sequence_differences
 from tests.oracle.workload.sessions import Tenant
 
 MICROSECOND = timedelta(microseconds=1)
@@ -147,7 +143,7 @@ def _case(history: History, tenant: Tenant, moment: Moment, theirs: PostgresServ
         restore(deployment, planned)
         replay(deployment, planned)
         verify(deployment, planned)
-        found = _differences(theirs, server, tenant.name, name)
+        found = database_differences(theirs, tenant.name, server, name)
     except LogDiverged as error:
         return Case(tenant, moment, Outcome.REFUSED_LATE, error.message, route)
     except Exception:  # noqa: BLE001
@@ -158,25 +154,6 @@ def _case(history: History, tenant: Tenant, moment: Moment, theirs: PostgresServ
     if found:
         return Case(tenant, moment, Outcome.DIFFERENT, first_lines(found), route)
     return Case(tenant, moment, Outcome.EQUAL, "", route)
-
-
-def _differences(
-    theirs: PostgresServer, ours: PostgresServer, tenant: str, restored: str
-) -> list[str]:
-    recovered, mine = schema_entries(theirs, tenant), schema_entries(ours, restored)
-    found = schema_differences(recovered, mine)
-    if found:
-        # A restore goes through a dump: what pg_dump itself cannot keep is not ours to keep
-        again = [
-            loaded_again(server, database, f"{restored}_{side}", ours)
-            for side, server, database in (("theirs", theirs, tenant), ("ours", ours, restored))
-        ]
-        found = schema_differences(*again)
-    with theirs.connect(tenant) as left, ours.connect(restored) as right:
-        found += data_differences(left, right)
-        if not found:
-            found += sequence_differences(left, right)
-    return found
 
 
 @contextmanager

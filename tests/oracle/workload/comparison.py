@@ -13,6 +13,7 @@ from psycopg import sql
 
 from embedded.postgres import PostgresServer
 from tests.oracle.workload.names import quoted
+from tests.oracle.workload.sequences import sequence_differences
 from tests.postgres.compare import content_differences, database_content
 
 _ENTRY = re.compile(r"^-- (?:Data for )?Name: .*$", re.MULTILINE)
@@ -136,6 +137,28 @@ def data_differences(theirs: psycopg.Connection[Any], ours: psycopg.Connection[A
         for conn in (theirs, ours)
     )
     return content_differences(left, right)
+
+
+def database_differences(
+    theirs: PostgresServer, recovered: str, ours: PostgresServer, restored: str
+) -> list[str]:
+    """Return how a restored database differs from the recovered one: schema, rows, sequences."""
+    found = schema_differences(schema_entries(theirs, recovered), schema_entries(ours, restored))
+    if found:
+        # A restore goes through a dump: what pg_dump itself cannot keep is not ours to keep
+        again = [
+            loaded_again(server, database, f"{restored}_{side}", ours)
+            for side, server, database in (
+                ("theirs", theirs, recovered),
+                ("ours", ours, restored),
+            )
+        ]
+        found = schema_differences(*again)
+    with theirs.connect(recovered) as left, ours.connect(restored) as right:
+        found += data_differences(left, right)
+        if not found:
+            found += sequence_differences(left, right)
+    return found
 
 
 def first_lines(differences: Iterable[str], most: int = 12) -> str:

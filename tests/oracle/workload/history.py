@@ -94,8 +94,7 @@ def make_server(folder: Path) -> PostgresServer:
 def live(plan: Plan, installation: Installation) -> History:
     """Let the tenants live; return once everything of them is archived, by us and physically."""
     server = installation.postgres
-    for role in ROLES:
-        server.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
+    prepare_server(server)
     tenants = [_make(server, plan, number) for number in plan.numbers]
     _run(server, plan, tenants, "before", _BEFORE, threading.Event())
     history = History(plan, installation, PhysicalBackup(server), tenants)
@@ -126,6 +125,12 @@ def live(plan: Plan, installation: Installation) -> History:
     history.physical.stop_archiving()
     history.transactions = history.physical.ended_transactions()
     return history
+
+
+def prepare_server(server: PostgresServer) -> None:
+    """Make the roles that statements name."""
+    for role in ROLES:
+        server.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
 
 
 def _make(server: PostgresServer, plan: Plan, number: int) -> Tenant:

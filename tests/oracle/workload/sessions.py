@@ -38,6 +38,8 @@ class Executed:
     """One statement and what became of it."""
 
     ended: datetime
+    #: of the history: "before" Respaldo came, "part 0" …
+    part: str
     session: int
     text: str
     #: "" or the error's code and message
@@ -223,7 +225,7 @@ class Session(threading.Thread):
             self._judge(e, text)
             if conn.closed:
                 raise
-        executed = Executed(datetime.now(UTC), self._number, text, error)
+        executed = Executed(datetime.now(UTC), self._part, self._number, text, error)
         with self._tenant.lock:
             self._tenant.executed.append(executed)
             if not error and not text.startswith(("insert", "update", "delete", "savepoint")):

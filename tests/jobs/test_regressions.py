@@ -1,0 +1,36 @@
+"""What random workloads found, each as the smallest story that shows it."""
+
+from __future__ import annotations
+
+from tests.jobs.exactness import differences, empty_tenant
+from tests.jobs.site import Site
+
+
+def test_privileges_on_the_schema_public_are_restored(site: Site) -> None:
+    """pg_restore leaves out what belongs to no entry of the dump once schemas are selected."""
+    tenant = empty_tenant(site)
+    before = [
+        "grant all on schema public to pg_monitor",
+        "revoke execute on function pg_catalog.pg_sleep(double precision) from public",
+        "comment on schema public is 'ours'",
+        "create table t (a int)",
+    ]
+    assert differences(site, tenant, before, ["insert into t values (1)"]) == []
+
+
+def test_a_table_that_the_application_publishes_is_replayed_without_a_key(site: Site) -> None:
+    """Its own publication refuses updates and deletes of a table without a replica identity."""
+    tenant = empty_tenant(site)
+    before = [
+        "create table t (a int); insert into t values (1), (2), (3)",
+        "create publication app for table t",
+    ]
+    after = ["update t set a = 7 where a = 1", "delete from t where a = 2"]
+    assert differences(site, tenant, before, after) == []
+
+
+def test_names_outside_ascii_in_a_latin1_database_are_restored(site: Site) -> None:
+    tenant = empty_tenant(site, options="encoding 'LATIN1' locale 'C' template template0")
+    before = ['create table "ñandú" ("é" text primary key); insert into "ñandú" values (\'ü\')']
+    after = ['update "ñandú" set "é" = \'ß\'', "insert into \"ñandú\" values ('ÿ')"]
+    assert differences(site, tenant, before, after) == []
