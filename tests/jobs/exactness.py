@@ -53,7 +53,8 @@ def differences_of(
     site.archive()
     after()
     at = site.now()
-    copy, restored = f"{tenant}_copy", f"{tenant}_restored"
+    # names that no rule of the site takes for a tenant's
+    copy, restored = f"copy_of_{tenant}", f"restored_{tenant}"
     site.databases += [copy, restored]
     _copy(site, tenant, copy)
     run(site, tenant, "create schema past_the_target")
