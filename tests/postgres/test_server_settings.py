@@ -68,6 +68,20 @@ def test_a_server_from_its_wrong_settings_to_a_lost_slot_and_back(server: Postgr
         assert examine(conn).is_complete
 
 
+def test_a_server_that_forbids_the_decoding_says_so(
+    postgres: PostgresServer, database: str
+) -> None:
+    with connect(postgres.connection(), database) as conn:
+        allowed = "current_setting('output_plugin_libraries', true)"
+        if conn.execute(f"select {allowed}").fetchone() == (None,):
+            pytest.skip("this release does not restrict it")
+        assert not examine(conn).problems
+        conn.execute("set output_plugin_libraries to 'test_decoding, pgoutput_of_ours'")
+        assert [p.what.partition(" ")[0] for p in examine(conn).problems] == [
+            "output_plugin_libraries"
+        ]
+
+
 def read_forever(stream: ReplicationStream) -> None:
     while True:
         stream.read(5)

@@ -100,8 +100,7 @@ def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
     try:
         with connect(deployment.connection_of(server.name), server.database) as conn:
             version = conn.info.server_version
-        for program in ("pg_dump", "pg_restore"):
-            tool(program, version // 10000)
+        programs = [tool(name, version // 10000) for name in ("pg_dump", "pg_restore")]
         databases = discover_server(deployment, server, frozenset(DATABASES))
     except RespaldoError as error:
         yield Finding(subject, error.message, False, error.hint)
@@ -112,6 +111,14 @@ def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
         bool(databases),
         "" if databases else "no database fits the pattern or query of `tenants`",
     )
+    if any(_differs(program.version, version) for program in programs):
+        yield Finding(
+            subject,
+            f"its backups are taken with pg_dump {programs[0].version}: it may write what this "
+            "server, or another one, does not take",
+            True,
+            f"install the newest postgresql-client-{version // 10000} where this runs",
+        )
     yield from _left_over(deployment, server, {slot_name(d.oid) for d in databases})
     told: set[str] = set()
     for database in databases:
@@ -136,6 +143,12 @@ def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:
             )
         else:
             yield Finding(str(database.source), "prepared, its changes are captured")
+
+
+def _differs(program: str, server: int) -> bool:
+    """Return whether a program is of another major version, or of an older release of it."""
+    major, _, minor = program.partition(".")
+    return int(major) != server // 10000 or (minor.isdigit() and int(minor) < server % 10000)
 
 
 def _left_over(deployment: Deployment, server: ServerConfig, wanted: set[str]) -> Iterator[Finding]:

@@ -71,6 +71,8 @@ class ServerSettings:
     is_in_recovery: bool
     is_superuser: bool
     can_replicate: bool
+    #: what may decode the log; None: the server does not restrict it
+    output_plugins: str | None = None
 
 
 def list_databases(conn: Session) -> list[DatabaseListing]:

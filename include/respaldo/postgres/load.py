@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -52,7 +53,6 @@ def load_dump(
         arguments = [
             f"--use-list={use_list}",
             f"--exclude-schema={OWN_SCHEMA}",
-            "--exit-on-error",
             "--no-subscriptions",
             "--no-tablespaces",
             "--no-password",
@@ -65,14 +65,27 @@ def load_dump(
         # the commits that follow are waited for, and with them all before
         env["PGOPTIONS"] = "-c synchronous_commit=off"
         watch = _TableWatch(contents.tables, progress)
+        forgives = _unknown_settings(program, conn.info.server_version // 10_000)
+        if forgives is None:
+            arguments.append("--exit-on-error")
         try:
             with standing_in(conn, missing, keep=keep_standins):
                 if jobs > 1:
-                    _load_parallel(program, arguments, env, dump_file, scratch, jobs, watch)
+                    _load_parallel(
+                        program, arguments, env, dump_file, scratch, jobs, watch, forgives
+                    )
                 else:
-                    with Run(program, arguments, env, reads=True, writes=False, on_line=watch) as r:
-                        r.feed(read_chunks(dump_file))
-                        r.finish()
+                    with Run(
+                        program,
+                        arguments,
+                        env,
+                        reads=True,
+                        writes=False,
+                        on_line=watch,
+                        forgives=forgives,
+                    ) as run:
+                        run.feed(read_chunks(dump_file))
+                        run.finish()
         finally:
             use_list.unlink()
     return tuple(
@@ -102,6 +115,7 @@ def _load_parallel(
     scratch: Path,
     jobs: int,
     watch: _TableWatch,
+    forgives: re.Pattern[str] | None,
 ) -> None:
     unpacked = scratch / "dump.pgc"
     try:
@@ -112,10 +126,20 @@ def _load_parallel(
         # a partitioned table before its partitions' rows are there, and they fire for each of them
         for section in ("pre-data", "data", "post-data"):
             more = [*arguments, f"--section={section}", f"--jobs={jobs}", str(unpacked)]
-            with Run(program, more, env, writes=False, on_line=watch) as run:
+            with Run(program, more, env, writes=False, on_line=watch, forgives=forgives) as run:
                 run.finish()
     finally:
         unpacked.unlink(missing_ok=True)
+
+
+def _unknown_settings(program: Program, server_major: int) -> re.Pattern[str] | None:
+    """Return the error that setting what only newer servers know gives; None: it sets no such.
+
+    From 17 on pg_restore lifts a time limit (transaction_timeout) that older servers do not have.
+    """
+    if program.major < 17 or server_major >= 17:
+        return None
+    return re.compile(r": could not execute query: .*\btransaction_timeout\b")
 
 
 def _read_contents(dump_file: Path, server_major: int) -> tuple[Program, Contents]:

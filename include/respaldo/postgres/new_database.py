@@ -73,7 +73,12 @@ def create_database(
         raise RestoreRefused(
             f"there is a database {name!r} already", hint="choose another name"
         ) from None
-    except (pg.WrongObjectType, pg.InvalidParameterValue, pg.FeatureNotSupported) as e:
+    except (
+        pg.WrongObjectType,
+        pg.InvalidParameterValue,
+        pg.FeatureNotSupported,
+        pg.SyntaxError,  # an older version does not know the provider's options
+    ) as e:
         raise RestoreRefused(
             f"this server cannot make a database like the original: {e.diag.message_primary}",
             hint=f"it needs the locale {properties.icu_locale or properties.collate!r}; install "

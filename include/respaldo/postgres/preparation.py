@@ -219,6 +219,12 @@ def _server_problems(settings: ServerSettings, *, needs_slot: bool) -> list[Prob
             f"all {settings.max_replication_slots} replication slots are in use",
             "raise max_replication_slots (one a database, and some to spare); restart the server",
         )
+    allowed = settings.output_plugins
+    if allowed is not None and "pgoutput" not in {name.strip(' "') for name in allowed.split(",")}:
+        problem(
+            "output_plugin_libraries does not hold pgoutput: nobody may read the log with it",
+            "add pgoutput to output_plugin_libraries in the server's settings, and reload it",
+        )
     if settings.encoding == "SQL_ASCII":
         problem(
             "the database's encoding is SQL_ASCII: its text has no known encoding",

@@ -105,6 +105,8 @@ class Run:
     """One run of a program with pipes; leaving the block ends it, whatever happened.
 
     :param on_line: called with each line of its standard error, in a thread of its own.
+    :param forgives: errors which do not count, where the program itself goes on after errors; it
+        is ended at the first other one.
     """
 
     def __init__(
@@ -116,12 +118,15 @@ class Run:
         reads: bool = False,
         writes: bool = True,
         on_line: Callable[[str], None] | None = None,
+        forgives: re.Pattern[str] | None = None,
     ) -> None:
         self.program = program
         self._argv = [program.path, *arguments]
         self._env = dict(env)
         self._reads, self._writes = reads, writes
         self._on_line = on_line
+        self._forgives = forgives
+        self._forgiven = self._failed = False
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
     def __enter__(self) -> Run:
@@ -161,7 +166,8 @@ class Run:
         """
         code = self._process.wait()
         self._listener.join()
-        if code:
+        # 1 is also what pg_restore ends with when it has gone on after errors
+        if code and not (code == 1 and self._forgiven and not self._failed):
             raise ToolFailed(
                 f"{self.program.name} {self.program.version} ended with {code}:\n"
                 + "\n".join(self._last)
@@ -177,6 +183,12 @@ class Run:
             hidden = hidden or line.startswith("Command was:")
             if hidden:
                 continue
+            if self._forgives and line.startswith(f"{self.program.name}: error:"):
+                if self._forgives.search(line):
+                    self._forgiven = True
+                    continue
+                self._failed = True
+                self._process.terminate()
             self._last.append(line)
             if self._on_line:
                 self._on_line(line)

@@ -11,4 +11,6 @@ SELECT current_setting('wal_level') AS wal_level,
        pg_is_in_recovery() AS is_in_recovery,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)
-           AS can_replicate
+           AS can_replicate,
+       -- 15.19 and the releases of its day have it
+       current_setting('output_plugin_libraries', true) AS output_plugins
