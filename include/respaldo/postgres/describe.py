@@ -15,6 +15,14 @@ SELECT md5(convert_to(d[1], 'UTF8')) || md5(convert_to(d[2], 'UTF8'))
   FROM pg_get_object_address(%(type)s, %(names)s, %(args)s) a,
        LATERAL pg_temp.respaldo_describe(a.classid, a.objid) d
 """
+#: PostgreSQL has no address for what it tells as one
+_DESCRIBE_PREFIX_OPERATOR = """
+SELECT md5(convert_to(d[1], 'UTF8')) || md5(convert_to(d[2], 'UTF8'))
+  FROM pg_temp.respaldo_describe(
+           'pg_operator' :: regclass,
+           to_regoperator(format('%%I.%%s(NONE, %%s)',
+               (%(names)s :: text[])[1], (%(names)s :: text[])[2], (%(args)s :: text[])[1]))) d
+"""
 #: kinds that PostgreSQL tells but does not take -> those that it takes
 _COLUMNS = frozenset({
     "view column",
@@ -49,7 +57,9 @@ def fingerprint(conn: Session, address: ObjectAddress) -> str | None:
         if row is None or not row[0]:
             install(conn)
         try:
-            row = conn.execute(_DESCRIBE, wanted).fetchone()
+            is_prefix = kind == "operator" and len(address.args) == 1
+            command = _DESCRIBE_PREFIX_OPERATOR if is_prefix else _DESCRIBE
+            row = conn.execute(command, wanted).fetchone()
         except (
             pg.UndefinedTable,
             pg.UndefinedColumn,

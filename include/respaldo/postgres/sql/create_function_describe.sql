@@ -309,7 +309,7 @@ BEGIN
                AND a.atttypid NOT IN ('aclitem[]' :: regtype, 'pg_node_tree' :: regtype,
                                       'xid' :: regtype)
                AND k.pktable IS DISTINCT FROM 'pg_authid' :: regclass
-               AND a.attname NOT IN ('collversion', 'stxkeys', 'defaclobjtype');
+               AND a.attname NOT IN ('collversion', 'collencoding', 'stxkeys');
             SELECT coalesce(max(v :: oid) FILTER (WHERE k ~ '(owner|role|umuser)$'), 0),
                    (SELECT array_agg(i :: aclitem)
                       FROM jsonb_each(entry) e (k, v), jsonb_array_elements_text(e.v) i
