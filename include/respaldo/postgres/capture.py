@@ -263,9 +263,25 @@ def unprepare(conn: Session, *, lock_timeout: float = 0.5, timeout: float = 60) 
     present = conn.execute("select to_regclass('respaldo.replica_identity') is not null").fetchone()
     if present and present[0]:
         _give_identities_back(conn, lock_timeout, time.monotonic() + timeout)
+    _await_commands(conn, timeout)
     with conn.transaction():
         _limit_locks(conn, timeout)
         conn.execute("drop schema if exists respaldo cascade")
+
+
+def _await_commands(conn: Session, timeout: float) -> None:
+    """Wait for commands that may call our functions yet: they began with the event triggers."""
+    row = conn.execute("select clock_timestamp()").fetchone()
+    assert row is not None
+    deadline = time.monotonic() + timeout
+    while running := conn.execute(query("commands_before"), {"moment": row[0]}).fetchall():
+        if time.monotonic() > deadline:
+            raise Busy(
+                f"commands that may still be recorded run in {conn.info.dbname!r}: "
+                + ", ".join(name for (name,) in running),
+                hint="let them end, and try again; what is done already stays done",
+            )
+        time.sleep(0.05)
 
 
 def _give_identities_back(conn: Session, lock_timeout: float, deadline: float) -> None:
