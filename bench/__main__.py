@@ -16,6 +16,7 @@ BENCHMARKS = {
     "archive": "commit to durable in both regions; what archiving costs the server",
     "backup": "100 tenants into both regions, with a shell loop of pg_dump | zstd",
     "restore": "one tenant among 50 to a minute, with pgBackRest",
+    "capture": "schema changes and rows before and after prepare",
     "decode": "decoding, writing and reducing a log in memory, with nothing",
 }
 
