@@ -13,6 +13,7 @@ from bench.table import title
 #: name -> what it compares
 BENCHMARKS = {
     "replay": "the replay of a query log, with PostgreSQL's native logical apply",
+    "memory": "the most memory that a replay of 10 million row changes takes, with 1 GiB",
     "archive": "commit to durable in both regions; what archiving costs the server",
     "backup": "100 tenants into both regions, with a shell loop of pg_dump | zstd",
     "restore": "one tenant among 50 to a minute, with pgBackRest",

@@ -13,7 +13,9 @@ import pytest
 
 from embedded.postgres import PostgresServer
 from include.respaldo.errors import LogDiverged
-from include.respaldo.model.replay import TableReplay
+from include.respaldo.model.lsn import Lsn
+from include.respaldo.model.replay import SchemaReplay, TableReplay
+from include.respaldo.model.schema_change import Caller, ReplayCommand
 from include.respaldo.postgres.apply import Applied, apply_replay
 from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.counts import count_rows
@@ -35,7 +37,7 @@ def replays(conn: psycopg.Connection[Any], tmp_path: Path) -> Replays:
 
 @pytest.fixture
 def apply(postgres: PostgresServer, database: str) -> Any:
-    def apply(*tables: TableReplay) -> Applied:
+    def apply(*tables: TableReplay | SchemaReplay) -> Applied:
         with connect(postgres.connection(), database) as session:
             return apply_replay(session, tables)
 
@@ -512,3 +514,63 @@ def test_a_table_of_computed_columns_only_gets_its_rows_back(
     conn.execute("create table t (a int generated always as (1) stored)")
     apply(replays.table("t", replays.rows((2,))))
     assert rows(conn, "t") == ["(1)"] * 2
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_schema_changes_are_carried_out_between_the_tables_stretches(
+    conn: psycopg.Connection[Any],
+    replays: Replays,
+    postgres: PostgresServer,
+    database: str,
+    autocommit: bool,
+) -> None:
+    conn.execute("create table t (id int primary key, a text); insert into t values (1, 'a')")
+    before = replays.table("t", replays.keyed(("u", "", "1", "b"), ("i", "", "2", "c")))
+    conn.execute("alter table t rename to u; alter table u add b int")
+    after = replays.table("u", replays.keyed(("u", "", "1", "x", "7"), ("d", "", "2", None, None)))
+    conn.execute("alter table u drop b; alter table u rename to t")
+
+    def change(replay: SchemaReplay) -> None:
+        conn.execute(replay.command.sql)  # its own session: what was applied is committed
+
+    changes = [
+        SchemaReplay(ReplayCommand(text, text, Caller("app", "app", ())), Lsn(1), 1)
+        for text in (
+            "alter table t rename to u",
+            "alter table u add b int default length('three')",
+            "create table seen as select count(*), min(a) as a, max(b) as b from u",
+        )
+    ]
+    with connect(postgres.connection(), database, autocommit=autocommit) as session:
+        applied = apply_replay(session, [before, *changes, after], change=change)
+        session.commit()
+    assert rows(conn, "u") == ["(1,x,7)"]
+    assert rows(conn, "seen") == ["(2,b,5)"]
+    assert applied.tables["public", "t"].inserted == applied.tables["public", "u"].deleted == 1
+
+
+def test_a_schema_change_that_nothing_carries_out_is_refused(
+    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+) -> None:
+    command = ReplayCommand("select", "CREATE TABLE x", Caller("app", "app", ()))
+    with pytest.raises(LogDiverged, match="CREATE TABLE x"):
+        apply(SchemaReplay(command, Lsn(1), 1))
+
+
+def test_a_row_of_one_null_and_many_rows_are_added_as_they_are(
+    conn: psycopg.Connection[Any], replays: Replays, apply: Any
+) -> None:
+    conn.execute("create table t (a text); create table k (id int primary key, v text)")
+    conn.execute("insert into k select i, 'old' from generate_series(1, 20000) i; analyze k")
+    stretch = replays.keyed(
+        *(("u", "", str(i), "new") for i in range(1, 2001)),
+        *(("d", "", str(i), None) for i in range(3001, 3501)),
+    )
+    apply(
+        replays.table("t", replays.rows((2, None), (1, ""), (1, "\\."))),
+        replays.table("k", replace(stretch, in_key_order=True)),
+    )
+    found = conn.execute("select a from t order by a").fetchall()
+    assert found == [("",), ("\\.",), (None,), (None,)]
+    counts = "select v, count(*) from k group by v order by v"
+    assert conn.execute(counts).fetchall() == [("new", 2000), ("old", 17500)]

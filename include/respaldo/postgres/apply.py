@@ -96,7 +96,6 @@ def apply_replay(
                     hint="choose a moment before it, or after the next full backup",
                 )
             if not conn.autocommit:
-                # what is lost in a crash is restored anew
                 conn.execute("SET LOCAL synchronous_commit TO off")
                 conn.commit()
             change(item)
@@ -111,9 +110,12 @@ def apply_replay(
 
 
 def _set_up(conn: Session) -> None:
+    wanted = SETTINGS | _PLANS
+    if conn.autocommit:
+        # what a crash takes is restored anew: no wait for the disk between two schema changes
+        wanted |= {"synchronous_commit": "off"}
     settings = [
-        sql.SQL("set_config({}, {}, true)").format(name, value)
-        for name, value in (SETTINGS | _PLANS).items()
+        sql.SQL("set_config({}, {}, true)").format(name, value) for name, value in wanted.items()
     ]
     # pg_catalog by name: whatever the caller's search_path is
     statement = sql.SQL(", pg_catalog.").join(settings)

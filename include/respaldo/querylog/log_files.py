@@ -49,6 +49,7 @@ def connect(
         "temp_directory": str(spill_to) if spill_to else "",
     }
     db = duckdb.connect(":memory:", config=config)
+    db.execute("SET enable_progress_bar = false")
     db.execute("SET parquet_metadata_cache = true")  # each table reads the same segments
     # joins stay as written: large rows stream past on the left, small tables are held on the right
     db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")

@@ -194,7 +194,7 @@ class KeyedTables:
         found = self._db.execute(
             f"SELECT DISTINCT pos >> 40 FROM {named_by} WHERE {where}"  # noqa: S608
         ).fetchall()
-        source = self._files.select(i for (i,) in found)
+        source = self._files.select((i for (i,) in found), table.within)
         return f"SELECT pos, old, new FROM ({source}) WHERE relation = {literal(table.key)}"  # noqa: S608
 
     def _moves(self, table: Touched, counted: Counted) -> MovesStretch:

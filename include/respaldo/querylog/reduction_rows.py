@@ -66,11 +66,14 @@ class RowTables:
         files: LogFiles,
         folder: Path,
         tables: Sequence[Touched],
+        replayed: str,
     ) -> None:
         self._db = db
         self._files = files
         self._folder = folder
         self._tables = tables
+        #: the condition on the log's rows
+        self._replayed = replayed
         #: number of the table -> copies removed, copies added
         self.counts: dict[int, tuple[int, int]] = {}
 
@@ -111,9 +114,12 @@ class RowTables:
 
     def _write_plain(self, table: Touched) -> Path:
         columns = ", ".join(f"l.new[{i + 1}] AS c{i}" for i in range(len(table.definition.columns)))
+        # an epoch's rows of a table stand together: none of another epoch is between them
+        holding = range(table.first >> 40, (table.last >> 40) + 1)
         query = f"""
-            SELECT {columns} FROM epoched l
-            WHERE l.relation = {literal(table.key)} AND l.epoch = {table.epoch}
+            SELECT {columns} FROM ({self._files.select(holding, table.within)}) l
+            WHERE relation = {literal(table.key)} AND pos BETWEEN {table.first} AND {table.last}
+                  AND {self._replayed}
         """  # noqa: S608 - the key is quoted
         return write_csv(self._db, query, self._folder / f"{table.number}-plain.csv")
 
@@ -123,6 +129,7 @@ class RowTables:
         holding = self._db.execute(
             f'SELECT DISTINCT "at" >> 41 FROM net_rows WHERE {here}'  # noqa: S608
         ).fetchall()
+        source = self._files.select((i for (i,) in holding), table.within)
         columns = [f"row[{i + 1}] AS c{i}" for i in range(len(table.definition.columns))]
         first = "-copies AS copies"
         if what == "inserted":
@@ -131,7 +138,7 @@ class RowTables:
             SELECT {", ".join([first, *columns])}
             FROM (
                 SELECT n.copies, CASE WHEN n."at" & 1 = 1 THEN l.old ELSE {_NEW} END AS row
-                FROM (FROM ({self._files.select(i for (i,) in holding)})
+                FROM (FROM ({source})
                       WHERE relation = {literal(table.key)}) l
                 JOIN (FROM net_rows WHERE {here}) n ON l.pos = n."at" >> 1
             )

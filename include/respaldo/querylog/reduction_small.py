@@ -13,11 +13,12 @@ from typing import Any
 import duckdb
 
 from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch
+from include.respaldo.querylog import touched
 from include.respaldo.querylog.csv_files import csv_line
 from include.respaldo.querylog.log_files import LogFiles
 from include.respaldo.querylog.reduction_keyed import Counted, KeyedTables
 from include.respaldo.querylog.reduction_rows import RowTables
-from include.respaldo.querylog.touched import SMALL, Touched
+from include.respaldo.querylog.touched import Touched
 
 #: bytes of rows, on the average, that are read at once
 _AT_ONCE = 16_000_000
@@ -59,13 +60,15 @@ class SmallTables:
         for table in tables:
             if table.is_keyed:
                 size = sum(counted.rows for counted in keyed.counts.get(table.number, ()))
-                if size <= SMALL and table.number not in keyed.patched:
+                if size <= touched.SMALL and table.number not in keyed.patched:
                     self._sizes[table.number] = size
             elif not table.is_plain:
                 size = sum(rows.counts.get(table.number, (0, 0)))
-                if size <= SMALL:
+                if size <= touched.SMALL:
                     self._sizes[table.number] = size
-        self._most = max(SMALL, min(8 * SMALL, _AT_ONCE // max(1, files.largest_change)))
+        self._most = max(
+            touched.SMALL, min(8 * touched.SMALL, _AT_ONCE // max(1, files.largest_change))
+        )
         self._ready = -1
         self._files_of: dict[tuple[int, int, str], _File] = {}
         db.execute("CREATE TEMP TABLE small (t INTEGER)")

@@ -49,13 +49,15 @@ class Stop:
         (lsn,) = _one(db, f"SELECT min(commit_lsn) FROM log WHERE {past}")  # noqa: S608
         return cls(_commit(db, lsn))
 
+    def condition(self, snapshot: Snapshot) -> str:
+        """Return the SQL condition on the rows that count."""
+        before = f"commit_lsn < {int(self.next.lsn)}" if self.next else "true"
+        return f"({before} AND NOT {seen_sql(snapshot)})"
+
     def create_view(self, db: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> Replayed:
         """Create the view ``replayed``, the rows of ``log`` that count; return how much that is."""
-        before = f"commit_lsn < {int(self.next.lsn)}" if self.next else "true"
-        db.execute(f"""
-            CREATE TEMP VIEW replayed AS
-            SELECT * FROM log WHERE {before} AND NOT {seen_sql(snapshot)}
-        """)  # noqa: S608 - numbers only
+        condition = self.condition(snapshot)
+        db.execute(f"CREATE TEMP VIEW replayed AS SELECT * FROM log WHERE {condition}")  # noqa: S608
         transactions, changes, last = _one(
             db,
             """

@@ -18,7 +18,7 @@ SMALL = 1_000
 class Touched:
     """A table within one epoch."""
 
-    #: from 0, in the order of epochs, then names
+    #: from 0, in the order of epochs, then sizes
     number: int
     epoch: int
     #: of its definition
@@ -29,9 +29,20 @@ class Touched:
     inserts: int
     #: updates and deletes
     others: int
+    #: positions of its first and last change
+    first: int
+    last: int
 
     def __str__(self) -> str:
         return f"{self.definition.schema}.{self.definition.name}"
+
+    @property
+    def within(self) -> tuple[int, int] | None:
+        """Return its first and last row in the one segment that holds it; None: there are more."""
+        number = self.first >> 40
+        if self.last >> 40 != number:
+            return None
+        return self.first - (number << 40), self.last - (number << 40)
 
     @property
     def is_keyed(self) -> bool:
@@ -49,16 +60,18 @@ class Touched:
 def touched_tables(
     db: duckdb.DuckDBPyConnection, relations: dict[str, RelationDefinition]
 ) -> list[Touched]:
-    """Return those of the view ``epoched``, by epochs, then names.
+    """Return those of the view ``epoched``, by epochs, then sizes.
 
     :raises LogDiverged: one of them has not the same definition throughout an epoch.
     """
     found = db.execute("""
         SELECT epoch, relation, coalesce(max(pos) FILTER (kind = 'truncate'), -1),
-               count(*) FILTER (kind = 'insert'), count(*) FILTER (kind IN ('update', 'delete'))
+               count(*) FILTER (kind = 'insert'), count(*) FILTER (kind IN ('update', 'delete')),
+               min(pos), max(pos)
         FROM epoched WHERE relation IS NOT NULL GROUP BY ALL
     """).fetchall()
-    found.sort(key=lambda r: (r[0], relations[r[1]].schema, relations[r[1]].name))
+    # large tables last: their files are written while the others are applied
+    found.sort(key=lambda r: (r[0], r[3] + r[4], relations[r[1]].schema, relations[r[1]].name))
     tables = [
         Touched(number, epoch, key, relations[key], *figures)
         for number, (epoch, key, *figures) in enumerate(found)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch, TableReplay
+from include.respaldo.model.replay import (
+    KeyedStretch,
+    MovesStretch,
+    RowsStretch,
+    SchemaReplay,
+    TableReplay,
+)
+from include.respaldo.model.schema_change import Caller, ReplayCommand
 
 Values = tuple[str | None, ...]
 
@@ -45,6 +53,20 @@ def read_csv(path: Path) -> list[list[str | None]]:
     return records
 
 
+def command(text: str, **more: Any) -> ReplayCommand:
+    """Return a command that is only told apart by its text."""
+    return ReplayCommand(sql=text, what=text, caller=Caller("app", "app", ()), **more)
+
+
+def commands(messages: Sequence[bytes]) -> list[list[ReplayCommand]]:
+    """Return the command that each message is: ``what [oid]``, nothing for ``nothing``."""
+    found: list[list[ReplayCommand]] = []
+    for text in (message.decode() for message in messages):
+        created = frozenset({int(text.split(" ")[1])} if text.startswith("select ") else ())
+        found.append([] if text == "nothing" else [command(text, created_oids=created)])
+    return found
+
+
 class Tables:
     """Keyed tables and multisets by oid."""
 
@@ -52,8 +74,11 @@ class Tables:
         self.keyed: dict[int, dict[Values, Values]] = {}
         self.rows: dict[int, Counter[Values]] = {}
 
-    def apply(self, replays: Iterable[TableReplay]) -> None:
+    def apply(self, replays: Iterable[TableReplay | SchemaReplay]) -> None:
         for replay in replays:
+            if isinstance(replay, SchemaReplay):
+                self.change(*replay.command.sql.split(" "))
+                continue
             oid, positions = replay.relation.oid, replay.relation.key_positions
             if replay.truncate:
                 self.keyed.get(oid, {}).clear()
@@ -65,6 +90,22 @@ class Tables:
                     self._moves(self.keyed[oid], positions, stretch)
                 else:
                     self._rows(self.rows[oid], stretch)
+
+    def change(self, what: str, oid_text: str, *more: str) -> None:
+        """Carry out a schema change: one column more, made again, or made from a query."""
+        oid = int(oid_text)
+        if what == "widen":
+            if oid in self.keyed:
+                self.keyed[oid] = {k: (*row, *more) for k, row in self.keyed[oid].items()}
+            else:
+                self.rows[oid] = Counter({(*row, *more): n for row, n in self.rows[oid].items()})
+        elif what == "again":
+            of: dict[int, Any] = self.keyed if oid in self.keyed else self.rows
+            of[int(more[0])] = type(of.pop(oid))()
+        else:
+            assert what == "select"
+            assert oid not in self.rows
+            self.rows[oid] = Counter()
 
     @staticmethod
     def _keyed(

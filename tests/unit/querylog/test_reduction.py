@@ -59,7 +59,7 @@ def inserted_rows(table: TableReplay) -> Path | None:
 
 def test_null_and_empty_text_stay_apart_and_odd_text_stays_as_it_is(tmp_path: Path) -> None:
     odd = 'a"b,\\.\r ñ'
-    _, (orders, _) = reduced(
+    _, (_, orders) = reduced(
         tmp_path,
         wire.insert(1, [b"1", b"", None]),
         wire.insert(1, [b"2", None, odd.encode()]),
@@ -146,7 +146,7 @@ def test_rows_without_a_key_are_a_net_count(tmp_path: Path) -> None:
 
 
 def test_what_came_before_a_truncate_is_left_out(tmp_path: Path) -> None:
-    _, (audit, orders) = reduced(
+    _, (orders, audit) = reduced(
         tmp_path,
         wire.insert(1, [b"1", b"x", b"y"]),
         wire.insert(2, [b"a"]),
