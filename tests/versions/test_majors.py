@@ -63,11 +63,17 @@ MORE_ROWS = {
         insert into computed values (1, 1), (2, 2);
         insert into bookings values ('[1,2)', '[2026-01-01,2026-02-01)', 'a'),
                                     ('[1,2)', '[2026-02-01,2026-03-01)', 'b'),
-                                    ('[2,3)', '[2026-01-01,2026-02-01)', 'c');
+                                    ('[2,3)', '[2026-01-01,2026-02-01)', 'c'),
+                                    ('[7,9)', '[2026-01-01,2026-02-01)', 'overlaps'),
+                                    ('[8,10)', '[2026-01-01,2026-02-01)', 'the room above'),
+                                    ('[8,12)', '[2026-01-01,2026-02-01)', 'and so does this');
         insert into checked values (1, -1);
         """,
 }
 CHANGES = """
+insert into people (name) values ('new');
+insert into parts values ('south', 30), ('north', 31);
+insert into visits (what) values (7);
 update people set name = name || '!', feels = 'sad' where id % 5 = 0;
 delete from people where id = 3;
 update parts set region = 'north' where n = 3;
@@ -84,6 +90,8 @@ MORE_CHANGES = {
         update bookings set during = '[2026-01-01,2026-01-15)' where who = 'a';
         update bookings set during = '[2026-01-15,2026-03-01)' where who = 'b';
         delete from bookings where who = 'c';
+        update bookings set who = who || '!' where room = '[7,9)';
+        delete from bookings where room = '[8,12)';
         update checked set n = -2;
         """,
 }
@@ -97,10 +105,9 @@ def tenant_with_a_log(site: Site, major: int) -> tuple[str, datetime]:
     """Return a tenant whose log goes on past the moment that is returned too."""
     name = site.tenant()
     site.postgres.psql(TABLES + new_with(major, MORE_TABLES), name)
-    site.postgres.psql("insert into people (name) values ('before the backup')", name)
+    site.postgres.psql(ROWS + new_with(major, MORE_ROWS), name)
     site.archive()
-    for script in (ROWS + new_with(major, MORE_ROWS), CHANGES + new_with(major, MORE_CHANGES)):
-        site.postgres.psql(script, name)
+    site.postgres.psql(CHANGES + new_with(major, MORE_CHANGES), name)
     at = site.now()
     time.sleep(0.01)  # the next commit is later than that
     return name, at
