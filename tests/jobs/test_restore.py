@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 
 from include.respaldo.errors import LogDiverged, RestoreFailed, RestoreRefused
+from include.respaldo.jobs import replay_log
 from include.respaldo.jobs import restore_database as job
 from include.respaldo.jobs.find_transaction import find_transaction
 from include.respaldo.jobs.plan_restore import RestorePlan, RestoreRequest, plan
@@ -109,29 +110,81 @@ def test_a_target_that_cannot_be_had_is_refused_with_the_next_step(
     assert site.restored_databases() == []
 
 
-def test_a_moment_past_a_schema_change_is_refused_until_the_next_full_backup(
-    site: Site, acme: str
-) -> None:
+def test_before_and_after_a_schema_change_both_moments_can_be_had(site: Site, acme: str) -> None:
     before = moment(site)
     site.insert(acme)
-    site.postgres.execute("alter table orders add column note text", acme)
-    site.insert(acme)
+    site.postgres.psql(
+        "alter table orders add column note text; create index on orders (note);"
+        "update orders set note = 'noted' where id = 3; create view noted as"
+        " select * from orders where note is not null; alter table visits rename to calls",
+        acme,
+    )
+    site.postgres.execute("insert into calls (what) values (77)", acme)
     after = moment(site)
-    site.insert(acme)
+    site.postgres.execute("insert into calls (what) values (78)", acme)
     site.archive()
-    with pytest.raises(RestoreRefused) as refused:
-        plan(site.deployment(), request(site, acme, after))
-    assert "schema change: public.orders" in refused.value.message.replace("ALTER TABLE ", "")
-    assert "nearest points that can be had" in refused.value.hint
-    summary = job.restore_database(site.deployment(), request(site, acme, before))
-    assert site.order_ids(summary.request.new_name) == [1, 2]
-    site.backup(acme)
+    for at, name in ((before, f"{acme}_before"), (after, f"{acme}_after")):
+        job.restore_database(site.deployment(), request(site, acme, at, name))
+    assert site.order_ids(f"{acme}_before") == [1, 2]
+    rows = "select id, note from orders order by 1"
+    assert site.postgres.execute(rows, f"{acme}_after") == [(1, None), (2, None), (3, "noted")]
+    assert site.postgres.execute("select id from noted", f"{acme}_after") == [(3,)]
+    assert site.postgres.execute("select what from calls order by 1", f"{acme}_after") == [
+        (1,), (2,), (3,), (77,)
+    ]  # fmt: skip
+
+
+def test_a_change_that_cannot_be_replayed_refuses_until_the_full_backup_that_follows_it_at_once(
+    site: Site, acme: str
+) -> None:
+    # more than the capture sends along, with values that only the server knew
+    site.postgres.execute(
+        "insert into orders (item) select (select string_agg(md5((i * j)::text), '')"
+        " from generate_series(1, 20) j) from generate_series(1, 20000) i",
+        acme,
+    )
+    site.archive()
+    before = moment(site)
+    site.postgres.execute("alter table orders add column u uuid default gen_random_uuid()", acme)
+    in_gap = moment(site)
+    site.archive()
     time.sleep(0.01)
     later = moment(site)
     site.insert(acme)
     site.archive()
-    job.restore_database(site.deployment(), request(site, acme, later, f"{acme}_later"))
-    assert site.order_ids(f"{acme}_later") == [1, 2, 3, 4, 5]
+    with pytest.raises(RestoreRefused) as refused:
+        plan(site.deployment(), request(site, acme, in_gap))
+    assert "schema change: ALTER TABLE public.orders" in refused.value.message
+    assert "nearest points that can be had" in refused.value.hint
+    for at, name in ((before, f"{acme}_before"), (later, f"{acme}_later")):
+        job.restore_database(site.deployment(), request(site, acme, at, name))
+    wanted = "select md5(string_agg(t::text, ',' order by id)) from orders t where id < 20002"
+    assert site.postgres.execute(wanted, f"{acme}_later") == site.postgres.execute(wanted, acme)
+
+
+def test_a_replay_that_was_interrupted_after_a_schema_change_begins_again(
+    site: Site, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.postgres.execute("alter table orders add column note text", acme)
+    site.insert(acme)
+    at = moment(site)
+    site.insert(acme)
+    site.archive()
+    planned = plan(site.deployment(), request(site, acme, at))
+    job.restore(site.deployment(), planned)
+
+    def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay_log, "set_sequences", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            job.replay(site.deployment(), planned)
+    with pytest.raises(RestoreFailed, match="not replayed"):
+        job.verify(site.deployment(), planned)
+    job.replay(site.deployment(), planned)
+    job.verify(site.deployment(), planned)
+    assert site.order_ids(planned.request.new_name) == [1, 2, 3]
 
 
 def test_a_moment_past_a_large_object_change_is_refused_where_that_is_wanted(
@@ -193,7 +246,7 @@ def test_a_restore_that_fails_in_the_middle_leaves_nothing_behind(
     def diverge(*_: object) -> None:
         raise LogDiverged("orders: expected 1 row, found 0")
 
-    monkeypatch.setattr(job, "set_sequences", diverge)
+    monkeypatch.setattr(replay_log, "set_sequences", diverge)
     with pytest.raises(LogDiverged):
         job.restore_database(site.deployment(), request(site, acme, at))
     assert site.restored_databases() == []

@@ -60,16 +60,20 @@ def fetch_segments(
 
 def fetch_sequences(
     deployment: Deployment, planned: RestorePlan, route: PlannedRoute, scratch: Path
-) -> tuple[Sequence, ...]:
-    """Return the sequence states first recorded at or past the target."""
-    if route.sequences_from is None:
-        return ()
-    path = scratch / "sequences.parquet"
-    fetch_segment(
-        deployment.vaults,
-        planned.request.source,
-        route.chain_id or "",
-        route.sequences_from,
-        path,
-    )
-    return read_footer(path).state.sequences
+) -> tuple[tuple[Sequence, ...], tuple[Sequence, ...]]:
+    """Return the states of sequences first recorded at or past the target, and those before it.
+
+    None are recorded before it where the log begins there.
+    """
+    at_target = route.sequences_from
+    if at_target is None:
+        return (), ()
+    before = [segment for segment in route.segments if segment.end <= at_target.start]
+
+    def read(segment: Segment) -> tuple[Sequence, ...]:
+        path = scratch / "sequences.parquet"
+        source, chain_id = planned.request.source, route.chain_id or ""
+        fetch_segment(deployment.vaults, source, chain_id, segment, path)
+        return read_footer(path).state.sequences
+
+    return read(at_target), read(before[-1]) if before else ()

@@ -1,7 +1,7 @@
 """Restore a database beside the live one, exactly as it was at the target, or not at all.
 
-`restore` loads the full backup into a database of a temporary name, `replay` applies the query log
-in one transaction, `verify` compares counts, sets what makes it usable and gives it its final
+`restore` loads the full backup into a database of a temporary name, `replay` applies the query log,
+`verify` compares counts, sets what makes it usable and gives it its final
 name: until then nothing stands under that name. `discard` removes the temporary database. What one
 step tells the next is kept in the temporary database's comment, so any worker can go on.
 """
@@ -25,18 +25,14 @@ from include.respaldo.errors import (
     RestoreRefused,
     VaultError,
 )
-from include.respaldo.jobs.fetch_restore import (
-    fetch_backup,
-    fetch_segments,
-    fetch_sequences,
-    read_manifest,
-)
+from include.respaldo.jobs.fetch_restore import fetch_backup, read_manifest
 from include.respaldo.jobs.plan_restore import (
     RestorePlan,
     RestoreRequest,
     plan,
     target_text,
 )
+from include.respaldo.jobs.replay_log import replay_log
 from include.respaldo.jobs.restore_stage import (
     begin_stage,
     belongs_to,
@@ -46,9 +42,7 @@ from include.respaldo.jobs.restore_stage import (
 )
 from include.respaldo.jobs.restore_summary import RestoreSummary, how_to_connect
 from include.respaldo.model.moments import iso
-from include.respaldo.model.replay import KeyedStretch, MovesStretch, RowsStretch, TableReplay
 from include.respaldo.model.units import size_text
-from include.respaldo.postgres.apply import apply_replay
 from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.counts import count_rows
 from include.respaldo.postgres.load import load_dump
@@ -60,8 +54,7 @@ from include.respaldo.postgres.new_database import (
     restore_identities,
     set_properties,
 )
-from include.respaldo.postgres.sequences import set_sequences
-from include.respaldo.querylog.reduction import reduce_log
+from include.respaldo.postgres.standins import remove_standins
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -100,108 +93,100 @@ def restore(deployment: Deployment, planned: RestorePlan) -> str:
     :raises RestoreRefused: the new name is taken.
     :raises RestoreFailed: no full backup of the plan could be loaded.
     """
+    with exclusively(deployment, planned) as admin, _scratch(deployment, "restore") as scratch:
+        stage = _load(deployment, planned, admin, scratch)
+    return str(stage["backup"])
+
+
+def _load(
+    deployment: Deployment, planned: RestorePlan, admin: Session, scratch: Path
+) -> dict[str, Any]:
+    """Make the temporary database from the full backup; return what the replay has to know."""
     request = planned.request
     connection = deployment.connection_of(request.to_server)
     begun = time.monotonic()
-    with exclusively(deployment, planned) as admin, _scratch(deployment, "restore") as scratch:
-        if database_exists(admin, request.new_name):
-            raise RestoreRefused(
-                f"server {request.to_server} has a database {request.new_name!r} already",
-                hint="choose another name, or drop that database first",
-            )
-        drop_database(admin, planned.temporary_name)
-        notes = list(planned.notes)
-        for route in planned.routes:
-            try:
-                manifest = fetch_backup(deployment, planned, route, scratch)
-            except VaultError as error:
-                notes.append(f"full backup {route.backup_id} was passed over: {error.message}")
-                continue
-            break
-        else:
-            raise RestoreFailed(
-                "no full backup that leads to the target can be read: " + "; ".join(notes),
-                hint="`catalog` shows what each region holds",
-            )
-        assert manifest.database is not None
-        deployment.progress.step(f"loading the full backup {manifest.backup_id}")
-        notes += create_database(
-            admin, planned.temporary_name, manifest.database, begin_stage(planned)
+    if database_exists(admin, request.new_name):
+        raise RestoreRefused(
+            f"server {request.to_server} has a database {request.new_name!r} already",
+            hint="choose another name, or drop that database first",
         )
-        loaded = load_dump(
-            connection,
-            planned.temporary_name,
-            scratch / manifest.files[0].name,
-            scratch,
-            jobs=deployment.config.restore.jobs,
-            progress=deployment.progress,
+    _drop(admin, planned)
+    notes = list(planned.notes)
+    for route in planned.routes:
+        try:
+            manifest = fetch_backup(deployment, planned, route, scratch)
+        except VaultError as error:
+            notes.append(f"full backup {route.backup_id} was passed over: {error.message}")
+            continue
+        break
+    else:
+        raise RestoreFailed(
+            "no full backup that leads to the target can be read: " + "; ".join(notes),
+            hint="`catalog` shows what each region holds",
         )
-        with connect(connection, planned.temporary_name) as conn:
-            restore_identities(conn, manifest.database.identities_set)
-        stage = {
-            "stage": "loaded",
-            "route": planned.routes.index(route),
-            "durations": {"restore": round(time.monotonic() - begun, 3)},
-            "notes": notes + list(loaded) + list(deployment.vaults.notes),
-        }
-        set_stage(admin, planned, stage)
-    return f"full backup {manifest.backup_id}, {size_text(manifest.stored_size)}"
+    assert manifest.database is not None
+    deployment.progress.step(f"loading the full backup {manifest.backup_id}")
+    notes += create_database(admin, planned.temporary_name, manifest.database, begin_stage(planned))
+    notes += load_dump(
+        connection,
+        planned.temporary_name,
+        scratch / manifest.files[0].name,
+        scratch,
+        jobs=deployment.config.restore.jobs,
+        progress=deployment.progress,
+        # schema changes of the log may name those roles too; the replay removes them
+        keep_standins=True,
+    )
+    with connect(connection, planned.temporary_name) as conn:
+        restore_identities(conn, manifest.database.identities_set)
+    stage = {
+        "stage": "loaded",
+        "backup": f"full backup {manifest.backup_id}, {size_text(manifest.stored_size)}",
+        "route": planned.routes.index(route),
+        "durations": {"restore": round(time.monotonic() - begun, 3)},
+        "notes": notes + list(deployment.vaults.notes),
+    }
+    set_stage(admin, planned, stage)
+    return stage
+
+
+def _drop(admin: Session, planned: RestorePlan) -> None:
+    """Remove the temporary database, and the roles that stood in for others in it."""
+    drop_database(admin, planned.temporary_name)
+    remove_standins(admin)
 
 
 def replay(deployment: Deployment, planned: RestorePlan) -> str:
-    """Apply the query log up to the target, in one transaction; return how much, in words.
+    """Apply the query log up to the target; return how much, in words.
 
-    :raises LogDiverged: log and full backup do not fit together; nothing was applied.
+    A replay that was interrupted half way begins again with the full backup.
+
+    :raises LogDiverged: log and full backup do not fit together.
     """
-    connection = deployment.connection_of(planned.request.to_server)
-    begun = time.monotonic()
     with exclusively(deployment, planned) as admin, _scratch(deployment, "replay") as scratch:
         stage = read_stage(admin, planned)
         if stage["stage"] == "replayed":
             return "already replayed"
+        if stage["stage"] == "replaying":
+            deployment.progress.step("a replay was interrupted: beginning again")
+            stage = _load(deployment, planned, admin, scratch)
+        begun = time.monotonic()
         route = planned.routes[stage["route"]]
         manifest = read_manifest(deployment, planned, route)
-        assert manifest.anchor is not None
-        deployment.progress.step(f"fetching {len(route.segments)} segments of the query log")
-        segments = fetch_segments(deployment, planned, route, scratch)
-        sequences = fetch_sequences(deployment, planned, route, scratch)
-        reduced, tables = reduce_log(
-            segments,
-            snapshot=manifest.anchor.snapshot,
-            target=planned.request.target,
-            scratch=scratch,
-            memory_limit=f"{deployment.config.restore.memory // 1_048_576}MB",
-        )
-        deployment.progress.step(
-            f"replaying {reduced.changes:,} changes of {reduced.transactions:,} transactions"
-        )
-        with connect(connection, planned.temporary_name, autocommit=False) as conn:
-            expected: dict[tuple[str, str], int] = {}
-            apply_replay(conn, _expecting(conn, tables, expected), deployment.progress)
-            set_sequences(conn, sequences)
-            stage |= {
-                "stage": "replayed",
-                "durations": {
-                    **stage["durations"],
-                    "replay": round(time.monotonic() - begun, 3),
-                },
-                "transactions": reduced.transactions,
-                "changes": reduced.changes,
-                "last": (
-                    {
-                        "lsn": str(reduced.last.lsn),
-                        "at": iso(reduced.last.at),
-                        "xid": reduced.last.xid,
-                    }
-                    if reduced.last
-                    else None
-                ),
-                "rows": [[schema, table, n] for (schema, table), n in expected.items()],
-                "notes": stage["notes"] + list(deployment.vaults.notes),
-            }
-            set_stage(conn, planned, stage)
-            conn.commit()
-    return f"{reduced.changes:,} changes of {reduced.transactions:,} transactions"
+        set_stage(admin, planned, {**stage, "stage": "replaying"})
+        applied = replay_log(deployment, planned, route, manifest, scratch)
+        last = applied.replayed.last
+        stage |= {
+            "stage": "replayed",
+            "durations": {**stage["durations"], "replay": round(time.monotonic() - begun, 3)},
+            "transactions": applied.replayed.transactions,
+            "changes": applied.replayed.changes,
+            "last": ({"lsn": str(last.lsn), "at": iso(last.at), "xid": last.xid} if last else None),
+            "rows": [[schema, table, n] for (schema, table), n in applied.expected.items()],
+            "notes": stage["notes"] + list(applied.notes) + list(deployment.vaults.notes),
+        }
+        set_stage(admin, planned, stage)
+    return applied.text
 
 
 def verify(deployment: Deployment, planned: RestorePlan) -> RestoreSummary:
@@ -214,7 +199,7 @@ def verify(deployment: Deployment, planned: RestorePlan) -> RestoreSummary:
     connection = deployment.connection_of(request.to_server)
     with exclusively(deployment, planned) as admin:
         stage = read_stage(admin, planned)
-        if stage["stage"] == "loaded":
+        if stage["stage"] in {"loaded", "replaying"}:
             raise RestoreFailed(
                 "the query log was not replayed yet", hint="run the restore from its beginning"
             )
@@ -281,7 +266,7 @@ def discard(deployment: Deployment, planned: RestorePlan) -> None:
     """
     with exclusively(deployment, planned) as admin:
         if belongs_to(admin, planned):
-            drop_database(admin, planned.temporary_name)
+            _drop(admin, planned)
 
 
 @contextmanager
@@ -291,25 +276,6 @@ def _scratch(deployment: Deployment, purpose: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _expecting(
-    conn: Session, tables: Iterator[TableReplay], expected: dict[tuple[str, str], int]
-) -> Iterator[TableReplay]:
-    """Pass the tables on; note how many rows each has to have once its changes are applied."""
-    for table in tables:
-        name = (table.relation.schema, table.relation.name)
-        before = 0 if table.truncate else count_rows(conn, [name])[name]
-        expected[name] = before + sum(_net(stretch) for stretch in table.stretches)
-        yield table
-
-
-def _net(stretch: KeyedStretch | MovesStretch | RowsStretch) -> int:
-    if isinstance(stretch, KeyedStretch):
-        return stretch.inserts - stretch.deletes
-    if isinstance(stretch, RowsStretch):
-        return stretch.added - stretch.removed
-    return 0
 
 
 def _size(admin: Session, database: str) -> int:
