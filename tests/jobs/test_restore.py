@@ -123,6 +123,11 @@ def test_before_and_after_a_schema_change_both_moments_can_be_had(site: Site, ac
     after = moment(site)
     site.postgres.execute("insert into calls (what) values (78)", acme)
     site.archive()
+    shown = site.json("log", acme, "--from", before.isoformat(), "--to", after.isoformat())
+    assert [change for entry in shown for change in entry["schema_changes"]] == [
+        "ALTER TABLE public.orders", "CREATE INDEX public.orders_note_idx",
+        "CREATE VIEW public.noted", "ALTER TABLE public.calls",
+    ]  # fmt: skip
     for at, name in ((before, f"{acme}_before"), (after, f"{acme}_after")):
         job.restore_database(site.deployment(), request(site, acme, at, name))
     assert site.order_ids(f"{acme}_before") == [1, 2]

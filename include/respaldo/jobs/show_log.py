@@ -14,10 +14,15 @@ from include.respaldo.jobs.read_catalog import fetch_segment, read_catalog
 from include.respaldo.model.backup import Source
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.moments import iso
-from include.respaldo.querylog.browse import changes_of, transactions
+from include.respaldo.querylog.browse import TransactionSummary, changes_of, transactions
+from include.respaldo.querylog.ddl.messages import parse_messages
+from include.respaldo.querylog.segment import DDL_PREFIX
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
+
+#: the kind of what is no row
+_MESSAGE = "message"
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,17 @@ class LogEntry:
     counts: tuple[tuple[str, str, str, int], ...]
     #: one JSON object a changed row, where asked for
     rows: tuple[str, ...] = ()
+    #: what it did to the schema: ``ALTER TABLE public.orders``
+    schema_changes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """What it changed: ``orders: 1 delete; order_lines: 3 delete``."""
-        return "; ".join(
+        counts = (
             f"{table if schema == 'public' else f'{schema}.{table}'}: {n} {kind}"
             for schema, table, kind, n in self.counts
         )
+        return "; ".join((*self.schema_changes, *counts))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -48,6 +56,7 @@ class LogEntry:
             "changes": [
                 {"schema": s, "table": t, "kind": k, "rows": n} for s, t, k, n in self.counts
             ],
+            "schema_changes": list(self.schema_changes),
             "rows": [json.loads(row) for row in self.rows],
         }
 
@@ -91,16 +100,34 @@ def show_log(
                                 ensure_ascii=False,
                             )
                             for change in changes_of([path], found.commit.lsn)
-                            if wanted in {None, (change.schema, change.table)}
+                            if change.kind != _MESSAGE
+                            and wanted in {None, (change.schema, change.table)}
                         )
                     yield LogEntry(
                         found.commit.lsn,
                         found.commit.at,
                         found.commit.xid,
-                        tuple((s, t, k, n) for (s, t, k), n in sorted(found.changes.items())),
+                        tuple(
+                            (s, t, k, n)
+                            for (s, t, k), n in sorted(found.changes.items())
+                            if k != _MESSAGE
+                        ),
                         details,
+                        _schema_changes(path, found),
                     )
                 shown = max(shown, segment.end)
+
+
+def _schema_changes(segment: Path, found: TransactionSummary) -> tuple[str, ...]:
+    """Return the commands that changed the schema; each once, in their order."""
+    if not any(kind == _MESSAGE for _, _, kind in found.changes):
+        return ()
+    contents = [
+        change.content
+        for change in changes_of([segment], found.commit.lsn)
+        if change.prefix == DDL_PREFIX and change.content is not None
+    ]
+    return tuple(dict.fromkeys(command.what for command in parse_messages(contents, None)))
 
 
 def _table(text: str) -> tuple[str, str]:
