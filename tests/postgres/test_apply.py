@@ -212,9 +212,11 @@ def test_copies_of_rows_without_a_key_are_told_apart_by_their_text(
 ) -> None:
     conn.execute("create type mood as enum ('sad', 'ok'); create type pair as (a int, b text)")
     conn.execute("create domain positive as int check (value > 0)")
-    conn.execute(
-        "create collation odd (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
-    )
+    if column.endswith("odd"):
+        conn.execute(
+            "create collation odd"
+            " (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+        )
     one, other = EXOTIC[column]
     conn.execute(f"create table t ({column}, plain int); alter table t replica identity full")
     copies = [(other, "1")] * 2 + [(one, "1")] * 3 + [(None, "1")] * 2 + [(one, None)]

@@ -643,9 +643,11 @@ def test_a_view_that_fails_is_a_note_and_the_others_are_computed(
         "create materialized view above as select * from broken with no data",
         populates=(("public", "above"),),
     )
-    # its function reads another view, which PostgreSQL does not know
+    # its function reads another view, which PostgreSQL does not know; from 17 on nobody can fill a
+    # view by a function that does not say where its names are
+    place = "public." if replay.conn.info.server_version >= 170_000 else ""
     replay("create function read() returns bigint language plpgsql as"
-           " $$begin return (select count(*) from zz); end$$", role=owner)  # fmt: skip
+           f" $$begin return (select count(*) from {place}zz); end$$", role=owner)  # fmt: skip
     replay("create materialized view hidden as select read() with no data", role=owner,
            populates=(("public", "hidden"),))  # fmt: skip
     replay("create materialized view zz as select * from numbers with no data", role=owner,
