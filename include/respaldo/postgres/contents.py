@@ -6,15 +6,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-#: what holds Respaldo's own objects. Whatever lies in it, pg_restore leaves out by itself
-OWN_SCHEMA = "respaldo"
-#: Respaldo's own objects outside of any schema, as ``pg_restore --list`` shows them after the
-#: numbers: kind, schema or "-", name, owner; or ACL and COMMENT with kind and name in the place of
-#: the name
+#: what can lie in a schema. Not left to pg_restore's --exclude-schema: with that it drops the
+#: comments and privileges of all that a dump does not make itself (the schema public, PostgreSQL's
+#: own functions)
+_KINDS = (
+    "TABLE|TABLE DATA|VIEW|MATERIALIZED VIEW|FUNCTION|PROCEDURE|TYPE|DOMAIN|INDEX|DEFAULT|STATISTICS"
+    "|(?:FK |CHECK )?CONSTRAINT|SEQUENCE(?: OWNED BY| SET)?|TRIGGER|RULE|POLICY|ROW SECURITY"
+    "|(?:DEFAULT )?ACL|COMMENT|SECURITY LABEL"
+)
+#: Respaldo's own objects, as ``pg_restore --list`` shows them after the numbers: kind, schema or
+#: "-", name, owner; or ACL and COMMENT with kind and name in the place of the name
 _OWN = re.compile(
     r"(?:SCHEMA|PUBLICATION|PUBLICATION TABLES IN SCHEMA) - respaldo "
     r"|PUBLICATION TABLE \S+ respaldo "
     r"|EVENT TRIGGER - respaldo_"
+    rf"|(?:{_KINDS}) respaldo "
     r'|(?:ACL|COMMENT|SECURITY LABEL) - (?:SCHEMA|PUBLICATION) "?respaldo"? '
     r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?respaldo_'
 )

@@ -13,7 +13,7 @@ from include.respaldo.connections import Connection
 from include.respaldo.errors import RestoreRefused, ToolFailed
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session, connect
-from include.respaldo.postgres.contents import OWN_SCHEMA, Contents, roles_named
+from include.respaldo.postgres.contents import Contents, roles_named
 from include.respaldo.postgres.dump import read_chunks
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
@@ -49,10 +49,10 @@ def load_dump(
         script = _output(program, ["--schema-only", "--file=-"], dump_file)
         missing = missing_roles(conn, roles_named(script))
         use_list = scratch / "contents.list"
-        use_list.write_text(contents.use_list)
+        # names are in the encoding of the dump
+        use_list.write_text(contents.use_list, errors="surrogateescape")
         arguments = [
             f"--use-list={use_list}",
-            f"--exclude-schema={OWN_SCHEMA}",
             "--no-subscriptions",
             "--no-tablespaces",
             "--no-password",

@@ -43,7 +43,15 @@ def replaying(conn: Session) -> Iterator[None]:
 
 @contextmanager
 def unattended(conn: Session, relation: int, table: sql.Identifier) -> Iterator[None]:
-    """Run the block with the table's triggers and rules off, all of them."""
+    """Run the block with the table's triggers and rules off, all of them.
+
+    A publication of the application's own refuses updates and deletes of a table that has no
+    replica identity: there it is FULL for the block, as it was at the source.
+    """
+    identity = conn.execute(query("replay_identity"), {"relation": relation}).fetchone()
+    set_identity = sql.SQL("ALTER TABLE ONLY {} REPLICA IDENTITY {}")
+    if identity is not None:
+        conn.execute(set_identity.format(table, sql.SQL("FULL")))
     found = conn.execute(query("firing_triggers"), {"relation": relation}).fetchall()
     change = sql.SQL("ALTER TABLE ONLY {} {} {} {}")
     for kind, name, _ in found:
@@ -53,3 +61,7 @@ def unattended(conn: Session, relation: int, table: sql.Identifier) -> Iterator[
     for kind, name, enabled in found:
         thing = (_ENABLE[enabled], sql.SQL(kind), sql.Identifier(name))
         conn.execute(change.format(table, *thing))
+    if identity is not None:
+        # an index that served as the identity and is gone leaves none
+        was = sql.SQL("DEFAULT" if identity[0] == "d" else "NOTHING")
+        conn.execute(set_identity.format(table, was))

@@ -175,13 +175,13 @@ def wrapped(scene: Scene, statements: list[str], *, stored: bool) -> str:
     if kind < 0.5 or not stored:
         return f"do {dollars(body)}"
     name = f"public.{quoted('tf run')}"
-    if kind < 0.7:
+    if kind < 0.78:
         definer = scene.maybe(" security definer", 0.3)
         return (
             f"create or replace function {name}() returns void language plpgsql{definer}"
             f" as {dollars(body)}; select {name}()"
         )
-    if kind < 0.85:
+    if kind < 0.8:
         simple = [s for s in statements if ";" not in s and not s.startswith("select")]
         if not simple:
             raise Impossible

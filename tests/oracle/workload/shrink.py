@@ -3,7 +3,8 @@
     RESPALDO_KEEP=1 RESPALDO_SEED=7 python -m pytest tests/oracle/test_random_workloads.py -s
     python -m tests.oracle.workload.shrink <folder>/0/tenant-3.jsonl 2026-11-22T11:29:03.1+00:00
 
-The time is that of the moment which differed. Sessions are played one statement after the other, in
+The time is that of the moment which differed; a third argument is text that what is wrong has to
+hold. Sessions are played one statement after the other, in
 the order in which statements ended: most of what goes wrong goes wrong that way, too.
 """
 
@@ -69,7 +70,7 @@ def smallest(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Ste
     return steps
 
 
-def main(path: Path, until: datetime | None) -> None:
+def main(path: Path, until: datetime, wanted: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="respaldo-shrink-"))
     folder.chmod(0o755)
     with PostgresServer(
@@ -80,10 +81,15 @@ def main(path: Path, until: datetime | None) -> None:
             before, after = read_script(path, until)
             kind, words = outcome(installation, before, after)
             print(f"{len(before)} + {len(after)} steps: {kind or 'exact'}: {words}", flush=True)
-            if kind:
-                after = smallest(after, lambda s: outcome(installation, before, s)[0] == kind)
-                before = smallest(before, lambda s: outcome(installation, s, after)[0] == kind)
-                after = smallest(after, lambda s: outcome(installation, before, s)[0] == kind)
+
+            def fails(first: list[Step], second: list[Step]) -> bool:
+                found, said = outcome(installation, first, second)
+                return bool(kind) and found == kind and wanted in said
+
+            if kind and wanted in words:
+                after = smallest(after, lambda s: fails(before, s))
+                before = smallest(before, lambda s: fails(s, after))
+                after = smallest(after, lambda s: fails(before, s))
                 for name, steps in (("before", before), ("after", after)):
                     print(f"-- {name}")
                     for step in steps:
@@ -93,4 +99,4 @@ def main(path: Path, until: datetime | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), "".join(sys.argv[3:4]))
