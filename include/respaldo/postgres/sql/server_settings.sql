@@ -12,5 +12,5 @@ SELECT current_setting('wal_level') AS wal_level,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user)
            AS can_replicate,
-       -- 15.19 and the releases of its day have it
-       current_setting('output_plugin_libraries', true) AS output_plugins
+       -- 15.19 and the releases of its day have it; not shown to everybody
+       (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS output_plugins
