@@ -10,8 +10,8 @@ from dataclasses import dataclass
 #: comments and privileges of all that a dump does not make itself (the schema public, PostgreSQL's
 #: own functions)
 _KINDS = (
-    "TABLE|TABLE DATA|VIEW|MATERIALIZED VIEW|FUNCTION|PROCEDURE|TYPE|DOMAIN|INDEX|DEFAULT|STATISTICS"
-    "|(?:FK |CHECK )?CONSTRAINT|SEQUENCE(?: OWNED BY| SET)?|TRIGGER|RULE|POLICY|ROW SECURITY"
+    "TABLE|TABLE DATA|VIEW|MATERIALIZED VIEW|FUNCTION|PROCEDURE|TYPE|DOMAIN|INDEX|DEFAULT"
+    "|STATISTICS|(?:FK |CHECK )?CONSTRAINT|SEQUENCE(?: OWNED BY| SET)?|TRIGGER|RULE|POLICY|ROW SECURITY"
     "|(?:DEFAULT )?ACL|COMMENT|SECURITY LABEL"
 )
 #: Respaldo's own objects, as ``pg_restore --list`` shows them after the numbers: kind, schema or
