@@ -16,7 +16,6 @@ from embedded.postgres_versions import available, on_path, within_reach
 from tests.conftest import drop_database
 from tests.jobs.site import Site
 
-MAJORS = (15, 16, 17, 18)
 _numbers = count(1)
 
 Server = Callable[[int], PostgresServer]
