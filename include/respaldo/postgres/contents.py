@@ -11,8 +11,8 @@ from dataclasses import dataclass
 #: own functions)
 _KINDS = (
     "TABLE|TABLE DATA|VIEW|MATERIALIZED VIEW|FUNCTION|PROCEDURE|TYPE|DOMAIN|INDEX|DEFAULT"
-    "|STATISTICS|(?:FK |CHECK )?CONSTRAINT|SEQUENCE(?: OWNED BY| SET)?|TRIGGER|RULE|POLICY|ROW SECURITY"
-    "|(?:DEFAULT )?ACL|COMMENT|SECURITY LABEL"
+    "|STATISTICS|(?:FK |CHECK )?CONSTRAINT|SEQUENCE(?: OWNED BY| SET)?|TRIGGER|RULE|POLICY"
+    "|ROW SECURITY|(?:DEFAULT )?ACL|COMMENT|SECURITY LABEL"
 )
 #: Respaldo's own objects, as ``pg_restore --list`` shows them after the numbers: kind, schema or
 #: "-", name, owner; or ACL and COMMENT with kind and name in the place of the name
