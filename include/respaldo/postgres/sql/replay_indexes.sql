@@ -9,19 +9,23 @@ SELECT i.indexrelid AS index,
                FROM generate_series(0, i.indnkeyatts - 1) AS k
                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k]
               ORDER BY k) AS columns,
-       ARRAY(SELECT ARRAY[n.nspname :: text, o.oprname :: text]
-               FROM generate_series(0, i.indnkeyatts - 1) AS k
-               JOIN pg_opclass c ON c.oid = i.indclass[k]
-               JOIN pg_am h ON h.amname = 'btree'
-               JOIN pg_opclass b
-                 ON b.oid = CASE WHEN c.opcmethod = h.oid THEN c.oid
-                                 ELSE (SELECT d.oid FROM pg_opclass d
-                                        WHERE d.opcmethod = h.oid AND d.opcdefault
-                                          AND d.opcintype = c.opcintype) END
-               JOIN pg_amop m ON m.amopfamily = b.opcfamily AND m.amopstrategy = 3
-                             AND m.amoplefttype = b.opcintype AND m.amoprighttype = b.opcintype
-               JOIN pg_operator o ON o.oid = m.amopopr
-               JOIN pg_namespace n ON n.oid = o.oprnamespace
+       ARRAY(SELECT (SELECT ARRAY[n.nspname :: text, o.oprname :: text]
+                       FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace
+                      WHERE o.oid = equality.operator)
+               FROM (SELECT k, (SELECT m.amopopr
+                                  FROM pg_opclass b
+                                  JOIN pg_amop m ON m.amopfamily = b.opcfamily AND m.amopstrategy = 3
+                                                AND m.amoplefttype = b.opcintype
+                                                AND m.amoprighttype = b.opcintype
+                                 WHERE b.oid = CASE WHEN c.opcmethod = h.oid THEN c.oid
+                                                    ELSE (SELECT d.oid FROM pg_opclass d
+                                                           WHERE d.opcmethod = h.oid AND d.opcdefault
+                                                             AND d.opcintype = c.opcintype) END)
+                                AS operator
+                       FROM generate_series(0, i.indnkeyatts - 1) AS k
+                       JOIN pg_opclass c ON c.oid = i.indclass[k]
+                       JOIN pg_am h ON h.amname = 'btree') equality
+              WHERE equality.operator IS NOT NULL
               ORDER BY k) AS operators
   FROM pg_index i
  WHERE i.indrelid = %(relation)s AND (i.indisunique OR i.indisexclusion)
