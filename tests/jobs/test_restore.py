@@ -205,6 +205,7 @@ def test_a_moment_past_a_large_object_change_is_refused_where_that_is_wanted(
     with pytest.raises(RestoreRefused, match="large object change"):
         plan(site.deployment(), replace(wanted, with_large_objects=True))
     assert "large objects changed after that full backup" in plan(site.deployment(), wanted).text
+    assert "large objects changed" in site.json("window", acme)["notes"][-1]
 
 
 def test_roles_that_are_not_on_the_server_are_named_in_the_plan_or_refuse_it(

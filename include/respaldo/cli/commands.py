@@ -24,7 +24,7 @@ from include.respaldo.jobs.restore_database import restore_database
 from include.respaldo.jobs.show_log import show_log
 from include.respaldo.jobs.take_backup import plan_batches, take_backup, unanswered
 from include.respaldo.model.backup import Category, Source, backup_id, parse_backup_id
-from include.respaldo.model.catalog import recovery_window
+from include.respaldo.model.catalog import large_object_changes, recovery_window
 from include.respaldo.model.moments import iso
 from include.respaldo.model.target import Target
 from include.respaldo.model.units import size_text
@@ -208,7 +208,14 @@ def run_window(deployment: Deployment, arguments: Namespace) -> int:
         lines.append(f"  {start}  to  {end}   (then: {interval.ends_because})")
     if not window.intervals:
         lines = [f"{catalog.source} cannot be restored: no full backup is in the vaults"]
-    lines += [f"  note: {note}" for note in (*catalog.notes, *deployment.vaults.notes)]
+    notes = [*catalog.notes, *deployment.vaults.notes]
+    large_objects = large_object_changes(catalog)
+    if large_objects:
+        notes.append(
+            f"large objects changed (last {large_objects[-1].what}): restores hold them as of "
+            "their full backup"
+        )
+    lines += [f"  note: {note}" for note in notes]
     data = {
         "source": str(catalog.source),
         "intervals": [
@@ -218,7 +225,7 @@ def run_window(deployment: Deployment, arguments: Namespace) -> int:
         "gaps": [
             {"start": iso(g.start), "end": iso(g.end), "reason": g.reason} for g in window.gaps
         ],
-        "notes": [*catalog.notes, *deployment.vaults.notes],
+        "notes": notes,
     }
     show("\n".join(lines), data, as_json=arguments.json)
     return 0

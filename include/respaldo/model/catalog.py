@@ -174,6 +174,17 @@ def barriers_past(backup: Manifest, chain: Chain) -> tuple[Barrier, ...]:
     )
 
 
+def large_object_changes(catalog: DatabaseCatalog) -> tuple[Barrier, ...]:
+    """Return the changes of large objects that are known of, which no log holds, oldest first."""
+    found = (
+        barrier
+        for chain in catalog.chains
+        for barrier in chain.barriers
+        if barrier.kind is BarrierKind.LARGE_OBJECT
+    )
+    return tuple(sorted(found, key=lambda b: b.at))
+
+
 def first_barrier(
     backup: Manifest, chain: Chain, *, with_large_objects: bool = False
 ) -> Barrier | None:
