@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from psycopg import sql
 
-from include.respaldo.jobs.plan_restore import RestorePlan, RestoreRequest, plan
+from include.respaldo.jobs.archive_query_log import ArchiveMode, archive
+from include.respaldo.jobs.plan_restore import RestoreRequest, plan
 from include.respaldo.jobs.restore_database import replay, restore, verify
 from include.respaldo.model.target import TargetTime
 from tests.jobs.site import Site
@@ -49,8 +50,9 @@ def differences_of(
     site: Site, tenant: str, before: Callable[[], None], after: Callable[[], None]
 ) -> list[str]:
     """Do the same with whatever is done before and after the first full backup."""
+    deployment = site.deployment()
     before()
-    site.archive()
+    archive(deployment, site.name, mode=ArchiveMode.ONCE)
     after()
     at = site.now()
     # names that no rule of the site takes for a tenant's
@@ -58,19 +60,15 @@ def differences_of(
     site.databases += [copy, restored]
     _copy(site, tenant, copy)
     run(site, tenant, "create schema past_the_target")
-    site.archive()
+    archive(deployment, site.name, mode=ArchiveMode.ONCE)
     planned = plan(
-        site.deployment(),
+        deployment,
         RestoreRequest(site.source(tenant), TargetTime(at), restored, site.name),
     )
-    _restore(site, planned)
+    restore(deployment, planned)
+    replay(deployment, planned)
+    verify(deployment, planned)
     return database_differences(site.postgres, copy, site.postgres, restored)
-
-
-def _restore(site: Site, planned: RestorePlan) -> None:
-    restore(site.deployment(), planned)
-    replay(site.deployment(), planned)
-    verify(site.deployment(), planned)
 
 
 def _copy(site: Site, tenant: str, copy: str) -> None:

@@ -29,6 +29,24 @@ def test_a_table_that_the_application_publishes_is_replayed_without_a_key(site: 
     assert differences(site, tenant, before, after) == []
 
 
+def test_an_identity_that_the_application_sets_to_full_itself_stays_full(site: Site) -> None:
+    """We had set it already: that it is the application's from then on is in no catalog."""
+    tenant = empty_tenant(site)
+    names = ("t", '"T 2  x"', '"semi;colon--"', '"back\\slash"', "other", "t_x")
+    before = [f"create table {name} (a int)" for name in names]
+    after = [
+        *(f"alter table {name}\n  Replica identity full" for name in names[:4]),
+        "alter table t_x add b int; do 'begin alter table public.other replica identity full; end'",
+    ]
+    assert differences(site, tenant, before, after) == []
+    ((left,),) = site.postgres.execute(
+        "select array_agg(c.relname) from respaldo.replica_identity r"
+        " join pg_class c on c.oid = r.relation",
+        tenant,
+    )
+    assert left == ["t_x"]
+
+
 def test_names_outside_ascii_in_a_latin1_database_are_restored(site: Site) -> None:
     tenant = empty_tenant(site, options="encoding 'LATIN1' locale 'C' template template0")
     before = ['create table "ñandú" ("é" text primary key); insert into "ñandú" values (\'ü\')']

@@ -128,7 +128,7 @@ def _case(history: History, tenant: Tenant, moment: Moment, theirs: PostgresServ
     rng = Random(f"{tenant.seed}/{moment.number}/route")
     server = history.server
     route = ""
-    deployment = history.installation.deployment()
+    deployment = history.deployment
     request = RestoreRequest(source_of(tenant), moment.for_tenant, name, SERVER)
     try:
         planned = plan(deployment, request)

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -67,6 +68,10 @@ class History:
     transactions: list[EndedTransaction] = field(default_factory=list)
     begin: datetime | None = None
     end: datetime | None = None
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        return self.installation.deployment()
 
     @property
     def server(self) -> PostgresServer:
@@ -153,7 +158,7 @@ def _run(
     stop: threading.Event,
 ) -> None:
     """Let all sessions of all tenants run at the same time, to their ends."""
-    choice = Choice(1.0 if part == "before" else plan.ddl)
+    choice = Choice(1.0, unseen=True) if part == "before" else Choice(plan.ddl)
     sessions = [
         Session(server, tenant, number, part=part, choice=choice, transactions=transactions,
                 stop=stop)

@@ -127,6 +127,7 @@ def rule(scene: Scene) -> str:
 
 @statement(0.25)
 def event_trigger(scene: Scene) -> str:
+    """One of the application's own: event triggers do not fire for them, so nobody captures it."""
     if scene.model.event_triggers and scene.chance(0.6):
         name = quoted(scene.pick(scene.model.event_triggers))
         return scene.pick([

@@ -63,7 +63,9 @@ def smallest(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Ste
             fewer = steps[:start] + steps[start + size :]
             if fails(fewer):
                 steps = fewer
-                print(f"{len(steps)} steps left", file=sys.stderr, flush=True)
+                print(
+                    f"{len(steps)} steps left", *steps[-60:], sep="\n", file=sys.stderr, flush=True
+                )
             else:
                 start += size
         size //= 2

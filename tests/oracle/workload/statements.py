@@ -23,11 +23,13 @@ class Choice:
     """Chooses statements by their weights.
 
     :param ddl: how much of what is chosen changes the schema: 0 nothing, 1 as the weights say.
+    :param unseen: also what PostgreSQL tells no event trigger of.
     """
 
-    def __init__(self, ddl: float) -> None:
+    def __init__(self, ddl: float, *, unseen: bool = False) -> None:
         self._kinds = [k for k in KINDS if ddl or not k.ddl]
         self.ddl = ddl
+        self._unseen = unseen
 
     def statement(self, scene: Scene, *, alone: bool, ddl: bool | None = None) -> tuple[Kind, str]:
         """Return one that fits what there is.
@@ -49,6 +51,8 @@ class Choice:
         relations = len(model.of_kind("rp"))
         if kind.name in {"create_table", "create_partitioned", "create_table_like"}:
             return weight * (4 if relations < 4 else 1 if relations < _MANY else 0.1)
+        if kind.name == "event_trigger" and not self._unseen:
+            return 0
         if kind.name in {"drop_table", "schema_change", "reassign"}:
             return weight * (0.2 if relations < 6 else 1 if relations < _MANY else 3)
         if kind.name in {"create_view", "create_matview", "create_function", "create_type"}:

@@ -52,6 +52,18 @@ BEGIN
        -- these change no definition and no row
        AND c.command_tag IS DISTINCT FROM 'REINDEX' AND c.command_tag IS DISTINCT FROM 'CLUSTER';
 
+    -- An identity that the application sets to FULL itself, where we had, changes nothing in the
+    -- catalog; from then on it is its own.
+    IF tag = 'ALTER TABLE' AND concat(query, context) ~* 'replica\s+identity\s+full' THEN
+        DELETE FROM respaldo.replica_identity r
+         USING pg_class c
+         WHERE c.oid = r.relation AND c.oid = ANY (relations)
+           AND regexp_replace(concat(' ', query, ' ', context), '\s+', ' ', 'g')
+               ~* concat('[ ."]', regexp_replace(
+                      regexp_replace(c.relname, '\s+', ' ', 'g'), '\W', '\\\&', 'g'),
+                      '"? replica identity full');
+    END IF;
+
     -- A command that runs within another one, inside a rewrite, is not the one that rewrites: then
     -- a table still has its old file.
     IF rewritten IS NOT NULL AND NOT EXISTS (
