@@ -29,7 +29,7 @@ def expect(target: Target, action: str, expected: int, found: int) -> None:
     if expected != found:
         raise LogDiverged(
             f"{target}: the log {action} {expected:,} rows, the database has {found:,} of them",
-            hint="log and full backup do not fit together: nothing was applied; try a moment "
+            hint="log and full backup do not fit together: the restore is given up; try a moment "
             "after the next full backup, and report this",
         )
 
