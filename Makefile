@@ -3,7 +3,7 @@
 SHELL := bash
 PY := .venv/bin/python
 # one worker for a file: what is costly to set up is set up once
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 VERSIONS ?= 16 17 18
 # Exported by some environments; it makes every Airflow command start three times slower
 unexport PYTHONDONTWRITEBYTECODE

@@ -35,6 +35,17 @@ def _or_skipped() -> Iterator[None]:
         raise
 
 
+#: these take the longest: begun first, so that no worker is left with one alone at the end
+_FIRST = ("tests/oracle", "tests/dags", "tests/versions", "tests/crash", "tests/jobs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next((n for n, f in enumerate(_FIRST) if item.nodeid.startswith(f)), len(_FIRST))
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, None, None]:
     with _or_skipped():
