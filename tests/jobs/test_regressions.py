@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.jobs.exactness import differences, empty_tenant
+from tests.jobs.exactness import differences, differences_of, empty_tenant, run
 from tests.jobs.site import Site
 
 
@@ -45,6 +45,28 @@ def test_an_identity_that_the_application_sets_to_full_itself_stays_full(site: S
         tenant,
     )
     assert left == ["t_x"]
+
+
+def test_a_transaction_of_one_snapshot_changes_a_table_that_another_has_changed_since(
+    site: Site,
+) -> None:
+    """What its capture reads of the catalog is a mixture of both moments."""
+    tenant = empty_tenant(site)
+    before = "create table t (a int); create table u (a int)"
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            for isolation in ("repeatable read", "serializable"):
+                late.execute(f"begin isolation level {isolation}; select 1")
+                other.execute(
+                    f"alter table t set (fillfactor = {len(isolation)});"
+                    "alter table t add column b timestamptz default now()"
+                )
+                late.execute("alter table t add column c int unique; insert into u values (1)")
+                late.execute("alter table t drop column b; commit")
+                other.execute("alter table t drop column c")
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, before), after) == []
 
 
 def test_names_outside_ascii_in_a_latin1_database_are_restored(site: Site) -> None:

@@ -138,7 +138,7 @@ def event_trigger(scene: Scene) -> str:
     body = "begin insert into public.ddl_log values (tg_tag); end"
     if scene.chance(0.3):
         log, body = "", "begin perform 1 from pg_event_trigger_ddl_commands(); end"
-    if scene.chance(0.2):  # one that changes the schema itself
+    if scene.chance(0.02):  # one that changes the schema itself
         log = "create table if not exists public.ddl_log (tag text, at timestamptz default now());"
         body = (
             "begin if tg_tag <> 'COMMENT' then comment on table public.ddl_log is 'changed';"
@@ -176,7 +176,7 @@ def wrapped(scene: Scene, statements: list[str], *, stored: bool) -> str:
     if kind < 0.5 or not stored:
         return f"do {dollars(body)}"
     name = f"public.{quoted('tf run')}"
-    if kind < 0.78:
+    if kind < 0.798:
         definer = scene.maybe(" security definer", 0.3)
         return (
             f"create or replace function {name}() returns void language plpgsql{definer}"
@@ -187,10 +187,11 @@ def wrapped(scene: Scene, statements: list[str], *, stored: bool) -> str:
         if not simple:
             raise Impossible
         sql_body = "; ".join([*simple, "select null::void"])
+        name = f"public.{quoted('tf sql')}()"
         return (
-            f"set local check_function_bodies to off;"
-            f" create or replace function public.{quoted('tf sql')}() returns void language sql"
-            f" as {dollars(sql_body)}; select public.{quoted('tf sql')}()"
+            f"set local check_function_bodies to off; create or replace function {name}"
+            f" returns void language sql as {dollars(sql_body)}; select {name};"
+            f" drop function {name}"
         )
     ends = scene.pick(["", " commit;", " rollback;"])
     body = f"begin {lines[0]}{ends} {' '.join(lines[1:])} end"

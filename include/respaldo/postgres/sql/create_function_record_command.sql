@@ -40,8 +40,11 @@ BEGIN
       FROM pg_event_trigger_ddl_commands() WITH ORDINALITY c
       LEFT JOIN LATERAL pg_identify_object_as_address(c.classid, c.objid, c.objsubid) a
              ON c.objid IS NOT NULL
+      -- a transaction with one snapshot sees catalog entries that others have changed since as they
+      -- were, and beside them its own that follow from the new ones
       LEFT JOIN LATERAL respaldo.fingerprint(c.classid, c.objid) f (fingerprint)
              ON a.type IS NOT NULL AND NOT c.in_extension
+            AND current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
       -- a trigger, rule, policy and so on has no schema of its own: its table's counts
      WHERE coalesce(
                c.schema_name,
