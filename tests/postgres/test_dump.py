@@ -225,3 +225,21 @@ def test_a_schema_that_changes_while_it_is_read_is_dumped_again(
             postgres.execute("create view seen_at_last as select 1 as one", database)
         verify_dump(landed, dumping.result().file)
     assert b"seen_at_last" in b"".join(read_chunks(landed))
+
+
+def test_a_table_that_is_dropped_before_it_can_be_locked_is_dumped_without(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    postgres.execute("create table a (a int); create table b (b int)", database)
+    landed = tmp_path / "dump.pgc.zst"
+    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
+        with holder.transaction():
+            holder.execute("lock table a in access exclusive mode")
+            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
+            while not postgres.execute("select pid from pg_locks where not granted"):
+                time.sleep(0.05)
+            holder.execute("drop table a")
+        verify_dump(landed, dumping.result().file)
+    content = b"".join(read_chunks(landed))
+    assert b"CREATE TABLE public.b" in content
+    assert b"CREATE TABLE public.a" not in content

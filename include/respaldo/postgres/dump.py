@@ -42,6 +42,8 @@ _LEVEL = 3
 #: what pg_dumpall writes last
 _END_OF_GLOBALS = b"PostgreSQL database cluster dump complete"
 LOCK_WAIT = timedelta(seconds=60)
+#: what pg_dump says when a table that its snapshot shows was dropped before it could lock it
+_OVERTAKEN = ("does not exist", "could not open relation", "deadlock detected")
 #: how often a dump begins anew because the schema changed
 _ATTEMPTS = 5
 #: classes of SQLSTATE that pass: connection, resources, an operator's intervention
@@ -135,6 +137,8 @@ def _dump_database(connection: Connection, database: str, to: Path, lock_wait: t
                 )
             except ToolFailed as e:
                 if "LOCK TABLE" in e.message:
+                    if any(words in e.message for words in _OVERTAKEN):
+                        raise _SchemaMoved from e
                     e.hint = "somebody changes the schema just now; try again after that"
                 raise
     return Dumped(
