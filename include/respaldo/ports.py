@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -81,6 +81,9 @@ class Vault(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; no error where there is none."""
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, in no particular order; no error where there is none."""
 
     def abort_incomplete(self, older_than: timedelta) -> int:
         """Discard uploads that were begun longer ago and never completed; return how many."""

@@ -176,6 +176,17 @@ def test_deleting_twice_is_no_error(vault: Vault) -> None:
     put(vault, "k", b"after a deletion the key is free")
 
 
+@pytest.mark.parametrize("name", ["k", "ñ %2F&<x>", "a\nb"])
+def test_many_are_deleted_and_others_stay(vault: Vault, name: str) -> None:
+    for number in range(5):
+        put(vault, f"{name}/{number}", HELLO)
+
+    vault.delete_all(f"{name}/{number}" for number in (0, 2, 3, 7))
+    vault.delete_all([])
+
+    assert keys(vault) == [f"{name}/1", f"{name}/4"]
+
+
 def leave_an_upload_behind(vault: Vault, key: str) -> None:
     """Begin an upload and send a part, as a process does that is killed then."""
     if isinstance(vault, MemoryVault):

@@ -170,6 +170,8 @@ def _written(source: Source, chains: tuple[Chain, ...]) -> Iterator[str]:
     for chain in chains:
         chain_id = chain.begin.chain_id
         yield keys.chain_key(source, chain_id)
+        if chain.trim is not None:
+            yield keys.trimmed_key(source, chain_id, chain.trim.start)
         for segment in chain.segments:
             yield keys.segment_key(source, chain_id, segment)
         if chain.end is not None:

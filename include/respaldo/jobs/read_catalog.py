@@ -19,6 +19,7 @@ from include.respaldo.model.segment import (
     Barrier,
     ChainEnd,
     ChainStart,
+    ChainTrim,
     Coverage,
     Covered,
     Segment,
@@ -83,7 +84,8 @@ def read_chains(
         try:
             chain = _read_chain(deployment, source, chain_id, listed, coverage)
             if with_barriers:
-                found = tuple(read_barriers(deployment, source, chain_id, chain.segments))
+                kept = tuple(s for s in chain.segments if s.end > chain.start)
+                found = tuple(read_barriers(deployment, source, chain_id, kept))
                 chain = replace(chain, barriers=found)
             chains.append(chain)
         except VaultError as error:
@@ -151,6 +153,11 @@ def _read_chain(
     end: ChainEnd | None = None
     if any(name == "closed.json" for name, _ in listed):
         end = vaults.read_verified(keys.closed_key(source, chain_id), ChainEnd.from_bytes)
+    trim: ChainTrim | None = None
+    trimmed = [at for name, _ in listed if (at := keys.parse_trimmed_key(name)) is not None]
+    if trimmed:
+        key = keys.trimmed_key(source, chain_id, max(trimmed))
+        trim = vaults.read_verified(key, ChainTrim.from_bytes)
     segments = tuple(
         segment
         for name, size in listed
@@ -159,7 +166,7 @@ def _read_chain(
     covered = coverage.get(source.name)
     if covered is None or covered.chain_id != chain_id:
         covered = end.covered if end is not None else None
-    return Chain(begin, segments, end, covered)
+    return Chain(begin, segments, end, covered, trim=trim)
 
 
 def read_barriers(

@@ -15,6 +15,7 @@ from include.respaldo.model.segment import (
     BarrierKind,
     ChainEnd,
     ChainStart,
+    ChainTrim,
     Covered,
     Segment,
 )
@@ -34,6 +35,14 @@ class Chain:
     #: the newest coverage record that speaks of this chain
     covered: Covered | None = None
     barriers: tuple[Barrier, ...] = ()
+    #: what came before was removed on purpose
+    trim: ChainTrim | None = None
+
+    @property
+    def start(self) -> Lsn:
+        """The position from which on everything is here."""
+        begin = self.begin.start
+        return begin if self.trim is None else max(begin, self.trim.start)
 
     @cached_property
     def path(self) -> tuple[Segment, ...]:
@@ -42,7 +51,7 @@ class Chain:
         What follows a gap is left out: continuity beyond it is not proven.
         """
         found: list[Segment] = []
-        position = self.begin.start
+        position = self.start
         best: Segment | None = None
         for segment in sorted(self.segments, key=lambda s: (s.start, s.end)):
             if segment.start > position:
@@ -62,7 +71,7 @@ class Chain:
     def head(self) -> Lsn:
         """The position up to which segments hold everything."""
         path = self.path
-        return path[-1].end if path else self.begin.start
+        return path[-1].end if path else self.start
 
     @property
     def reach(self) -> Lsn:
@@ -144,6 +153,7 @@ def is_anchored(backup: Manifest, chain: Chain) -> bool:
 
     The chain holds all commits past its start. A transaction still in progress when the chain's
     slot was ready may have written its commit record before; so the backup must see it.
+    Of a chain that was trimmed, it must see all that was removed.
     """
     anchor = backup.anchor
     if anchor is None:
@@ -153,8 +163,9 @@ def is_anchored(backup: Manifest, chain: Chain) -> bool:
         anchor.system_identifier == begin.system_identifier
         and anchor.timeline == begin.timeline
         and anchor.database_oid == begin.database_oid
-        and anchor.lsn >= begin.start
+        and anchor.lsn >= chain.start
         and all(anchor.snapshot.sees(xid) for xid in begin.snapshot.in_progress)
+        and (chain.trim is None or anchor.snapshot.includes(chain.trim.snapshot))
     )
 
 

@@ -6,6 +6,7 @@
     backups/<category>/<server>/<source>/<backup id>/manifest.json          written last: seals
     query_log/<category>/<server>/<source>/<chain id>/chain.json
     query_log/<category>/<server>/<source>/<chain id>/closed.json
+    query_log/<category>/<server>/<source>/<chain id>/trimmed/<start>.json
     query_log/<category>/<server>/<source>/<chain id>/segments/<segment>.parquet
     coverage/<server>/<time>.json
 
@@ -30,6 +31,7 @@ _SEGMENT = re.compile(
     rf"([0-9A-F]{{16}})-([0-9A-F]{{16}})_({_TIME})-({_TIME})_([0-9A-F]{{16}})_([b-])_([0-9a-f]{{64}})"
     r"\.parquet"
 )
+_TRIMMED = re.compile(r"(?:^|/)trimmed/([0-9A-F]{16})\.json$")
 
 
 def encode_name(name: str) -> str:
@@ -94,6 +96,17 @@ def chain_key(source: Source, chain_id: str) -> str:
 def closed_key(source: Source, chain_id: str) -> str:
     """Key of the object that closes a chain."""
     return chain_prefix(source, chain_id) + "closed.json"
+
+
+def trimmed_key(source: Source, chain_id: str, start: Lsn) -> str:
+    """Key of the object that says from where on a chain is kept; the last one counts."""
+    return f"{chain_prefix(source, chain_id)}trimmed/{start.key}.json"
+
+
+def parse_trimmed_key(key: str) -> Lsn | None:
+    """Return the position that `trimmed_key` was given, or None where it is no such key."""
+    match = _TRIMMED.search(key)
+    return None if match is None else Lsn(int(match[1], 16))
 
 
 def segments_prefix(source: Source, chain_id: str) -> str:

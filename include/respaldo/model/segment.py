@@ -15,6 +15,7 @@ from include.respaldo.model.snapshot import Snapshot
 
 CHAIN_FORMAT = "respaldo-chain/1"
 CLOSED_FORMAT = "respaldo-chain-closed/1"
+TRIMMED_FORMAT = "respaldo-chain-trimmed/1"
 COVERAGE_FORMAT = "respaldo-coverage/1"
 
 
@@ -332,6 +333,33 @@ class ChainEnd:
             raise ValueError(f"expected format {CLOSED_FORMAT}, found {d.get('format')!r}")
         covered = Covered.from_json(d["covered"]) if d["covered"] else None
         return cls(d["chain_id"], parse_iso(d["closed_at"]), d["reason"], covered)
+
+
+@dataclass(frozen=True)
+class ChainTrim:
+    """The object that says from where on a chain is kept; written before its older part goes."""
+
+    chain_id: str
+    #: nothing before it counts any more
+    start: Lsn
+    #: sees all that committed before `start`; so does every full backup that includes it
+    snapshot: Snapshot
+
+    def to_bytes(self) -> bytes:
+        return seal({
+            "format": TRIMMED_FORMAT,
+            "chain_id": self.chain_id,
+            "start": str(self.start),
+            "snapshot": str(self.snapshot),
+        })
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ChainTrim:
+        """:raises ValueError: damaged, or of an unknown format."""
+        d = unseal(data)
+        if d.get("format") != TRIMMED_FORMAT:
+            raise ValueError(f"expected format {TRIMMED_FORMAT}, found {d.get('format')!r}")
+        return cls(d["chain_id"], Lsn.parse(d["start"]), Snapshot.parse(d["snapshot"]))
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,12 @@ class Snapshot:
             return True
         return xid < self.xmax and xid not in self._in_progress
 
+    def includes(self, other: Snapshot) -> bool:
+        """Return whether everything that `other` sees is visible here, too."""
+        return self.xmax >= other.xmax and all(
+            xid >= other.xmax or xid in other._in_progress for xid in self.in_progress
+        )
+
     def widen(self, xid32: int) -> int:
         """Return the 64-bit id of a 32-bit id that lies less than 2**31 ids from this snapshot.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,6 +28,8 @@ from include.respaldo.vault.s3_upload import SMALL, digest_header, upload_parts
 
 SHA256 = "sha256"
 TRIES = 3
+#: how many keys one request may name
+PAGE = 1000
 
 
 def connect_s3_vault(uri: str, connection: Connection, region: str) -> S3Vault:
@@ -188,6 +191,13 @@ class S3Vault:
         with self.answers("delete", key), suppress(KeyNotFound):
             self.client.delete_object(**self._at(key))
 
+    def delete_all(self, keys: Iterable[str]) -> None:
+        waiting = iter(keys)
+        while some := list(islice(waiting, PAGE)):
+            # what is left is asked for one by one: a service that knows no batches, or says why not
+            for key in self._delete_batch(some):
+                self.delete(key)
+
     def abort_incomplete(self, older_than: timedelta) -> int:
         limit = datetime.now(UTC) - older_than
         with self.answers("abort"):
@@ -332,6 +342,19 @@ class S3Vault:
             while block := source.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
+
+    def _delete_batch(self, keys: list[str]) -> list[str]:
+        """Delete these with one request; return those that it has not deleted."""
+        named = {self.path(key): key for key in keys}
+        try:
+            with self.answers("delete", keys[0]):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket,
+                    Delete={"Objects": [{"Key": path} for path in named], "Quiet": True},
+                )
+        except VaultError:
+            return keys
+        return [named[error["Key"]] for error in answer.get("Errors", ()) if error["Key"] in named]
 
     def _abort(self, key: str, upload: str) -> None:
         with suppress(KeyNotFound), self.answers("abort", key):
