@@ -17,8 +17,11 @@ from include.respaldo.postgres.programs import environment, tool
 
 Table = tuple[str, str]
 
+#: columns by name: a dump cannot keep their order in a table that inherits
 _TABLES = """
-select n.nspname, c.relname
+select n.nspname, c.relname,
+       array(select a.attname::text from pg_catalog.pg_attribute a
+              where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by 1)
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and c.relispopulated
    and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'respaldo')
@@ -42,9 +45,10 @@ def database_content(conn: psycopg.Connection[Any]) -> dict[Table, list[str]]:
     content: dict[Table, list[str]] = {}
     with conn.transaction():
         conn.execute(_CANONICAL)
-        for schema, name in conn.execute(_TABLES).fetchall():
-            statement = sql.SQL("select format('%s', t) from only {} t").format(
-                sql.Identifier(schema, name)
+        for schema, name, columns in conn.execute(_TABLES).fetchall():
+            statement = sql.SQL("select format('%s', row({})) from only {} t").format(
+                sql.SQL(", ").join(sql.Identifier("t", column) for column in columns),
+                sql.Identifier(schema, name),
             )
             content[schema, name] = sorted(row[0] for row in conn.execute(statement))
     return content
