@@ -31,8 +31,9 @@ BEGIN
                'fingerprint', CASE WHEN f.fingerprint NOT LIKE '!%' THEN f.fingerprint END)
                ORDER BY c.ordinality) FILTER (WHERE a.type IS NOT NULL),
            array_agg(c.objid) FILTER (WHERE c.classid = 'pg_class' :: regclass),
-           -- of GRANT and ALTER DEFAULT PRIVILEGES PostgreSQL does not tell the objects
-           count(*) > 0,
+           -- of GRANT and ALTER DEFAULT PRIVILEGES PostgreSQL does not tell the objects, and of
+           -- DROP OWNED not even that it took rights away
+           count(*) > 0 OR tag = 'DROP OWNED',
            nullif(concat_ws('; ', problem, string_agg(
                format('%s: %s', c.object_identity, substr(f.fingerprint, 2)), '; ')
                FILTER (WHERE f.fingerprint LIKE '!%')), '')

@@ -6,11 +6,8 @@ Every change is checked: the new text must mean what the old one meant, but for 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Final
 
-from include.respaldo.querylog.ddl.syntax import Node, Unreadable, enum_name, parse, shape, tokens
-
-_DETACH: Final = {"AT_DetachPartition", "AT_DetachPartitionFinalize"}
+from include.respaldo.querylog.ddl.syntax import Unreadable, parse, shape, tokens
 
 
 def without_concurrently(text: str) -> str:
@@ -25,24 +22,6 @@ def without_concurrently(text: str) -> str:
                 return _same(text, _cut(text, word.start, word.end), frozenset({"concurrent"}))
             break
     raise Unreadable("CONCURRENTLY is not where it was expected")
-
-
-def detached_at_once(text: str, node: Node) -> str:
-    """Return ALTER TABLE … DETACH PARTITION without CONCURRENTLY or FINALIZE.
-
-    The second ends what an interrupted first one began, which left nothing in the log.
-
-    :raises Unreadable: the word is not where it is expected.
-    """
-    word = tokens(text)[-1]
-    commands = node.cmds
-    if (
-        len(commands) != 1
-        or enum_name(commands[0].subtype) not in _DETACH
-        or word.name not in {"CONCURRENTLY", "FINALIZE"}
-    ):
-        raise Unreadable("CONCURRENTLY is not where it was expected")
-    return _same(text, _cut(text, word.start, word.end), frozenset({"concurrent", "subtype"}))
 
 
 def with_no_data(text: str, skips_data: bool) -> str:

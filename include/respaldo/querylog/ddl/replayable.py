@@ -20,7 +20,6 @@ from include.respaldo.querylog.ddl.carried_out import (
     refusal_of_tag,
 )
 from include.respaldo.querylog.ddl.edited_text import (
-    detached_at_once,
     with_no_data,
     without_concurrently,
 )
@@ -37,7 +36,6 @@ NOTHING: Final = "SELECT"
 _FROM_QUERY: Final = frozenset({"CREATE TABLE AS", "SELECT INTO"})
 #: name of the schema and of the publication with which the log itself is captured
 _OWN: Final = "respaldo"
-_DETACHES: Final = frozenset({"AT_DetachPartition", "AT_DetachPartitionFinalize"})
 
 
 def replay_commands(
@@ -186,7 +184,10 @@ def _adapted(
         case "DropStmt":
             return replace(written, sql=_drop(command, node, text))
         case "AlterTableStmt" if any(_needs_own_transactions(c) for c in node.cmds):
-            return replace(written, sql=detached_at_once(text, node))
+            raise Unreadable(
+                "detached concurrently, a partition is left with a constraint that PostgreSQL "
+                "makes of its bounds, unless its own imply them"
+            )
         case "CreateTableAsStmt":
             views = () if node.into.skipData else _views(command)
             sql = with_no_data(text, node.into.skipData)
