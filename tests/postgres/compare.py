@@ -17,11 +17,14 @@ from include.respaldo.postgres.programs import environment, tool
 
 Table = tuple[str, str]
 
-#: columns by name: a dump cannot keep their order in a table that inherits
+#: a dump cannot keep the order of the columns of a table that inherits: theirs by name
 _TABLES = """
 select n.nspname, c.relname,
        array(select a.attname::text from pg_catalog.pg_attribute a
-              where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by 1)
+              where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+              order by case when exists (select from pg_catalog.pg_inherits i
+                                          where i.inhrelid = c.oid) then a.attname end,
+                       a.attnum)
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'm') and c.relpersistence <> 't' and c.relispopulated
    and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'respaldo')
