@@ -156,7 +156,6 @@ CHANGES: list[tuple[str, str, tuple[str, ...]]] = [
     ("alter table s.t validate constraint nv", "table constraint", ("s", "t", "nv")),
     ("comment on column s.t.j is 'xx'", "table column", ("s", "t", "j")),
     ("alter table s.p detach partition s.p2", "table", ("s", "p2")),
-    ("alter table s.t set without cluster", "table", ("s", "t")),
     ("alter view s.v set (security_barrier = off)", "view", ("s", "v")),
     ("alter view s.v alter vv set default 'x'", "view column", ("s", "v", "vv")),
     ("alter type s.e add value 'z' after 'b'", "type", ("s.e",)),

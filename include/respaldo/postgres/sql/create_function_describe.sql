@@ -3,7 +3,8 @@
 --
 -- As a dump carries it: what pg_dump leaves out (invalid indexes, states of internal triggers, copies
 -- of a parent's foreign keys) is not here. Nor is what is placement or state: tablespaces, replica
--- identities (except an index), statistics, populations, values of sequences.
+-- identities (except an index), statistics, populations, values of sequences, the mark that CLUSTER
+-- leaves (no event trigger fires for that).
 -- Casts and parentheses of expressions are left out: PostgreSQL itself writes "a IN (...)" with others
 -- once it was dumped and restored.
 CREATE OR REPLACE FUNCTION respaldo.describe(catalog oid, object oid) RETURNS text[]
@@ -115,7 +116,6 @@ BEGIN
                                pg_get_indexdef(i.indexrelid),
                                CASE WHEN i.indisprimary THEN 'primary' END,
                                CASE WHEN NOT i.indisvalid THEN 'invalid' END,
-                               CASE WHEN i.indisclustered THEN 'clustered' END,
                                CASE WHEN i.indisreplident AND r.relreplident = 'i'
                                     THEN 'replica identity' END,
                                (SELECT 'of ' || (p.inhparent :: regclass) FROM pg_inherits p

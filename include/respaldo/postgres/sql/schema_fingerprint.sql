@@ -1,6 +1,7 @@
 -- A digest of the catalogs' rows that make up the schema. Left out: what changes without a schema
 -- change (sizes, files, statistics, flags that VACUUM corrects, values of added columns, populations,
--- invalid indexes), temporary and TOAST objects, replica identities, and what is Respaldo's own.
+-- invalid indexes, the mark that CLUSTER leaves), temporary and TOAST objects, replica identities,
+-- and what is Respaldo's own.
 -- Indexes by name, all else by oid: REINDEX CONCURRENTLY makes another index.
 -- Objects of the system itself count by their owners and rights.
 WITH space AS MATERIALIZED (
@@ -42,7 +43,7 @@ WITH space AS MATERIALIZED (
  UNION ALL
     SELECT 'pg_index', ROW(
                c.key, i.indrelid, i.indisunique, i.indisprimary, i.indisexclusion, i.indimmediate,
-               i.indisclustered, i.indkey, i.indcollation, i.indclass, i.indoption, i.indexprs,
+               i.indkey, i.indcollation, i.indclass, i.indoption, i.indexprs,
                i.indpred, to_jsonb(i) -> 'indnullsnotdistinct') :: text
       FROM class c JOIN pg_index i ON i.indexrelid = c.oid
  UNION ALL
