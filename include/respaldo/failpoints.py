@@ -16,6 +16,13 @@ COVERAGE_RECORDED = "coverage_recorded"
 DUMP_LANDED = "dump_landed"
 DUMP_UPLOADED = "dump_uploaded"
 BACKUP_SEALED_IN_PRIMARY = "backup_sealed_in_primary"
+#: ... and retention, in each region
+BACKUPS_UNSEALED = "backups_unsealed"
+BACKUPS_REMOVED = "backups_removed"
+LOG_TRIMMED = "log_trimmed"
+SEGMENTS_REMOVED = "segments_removed"
+CHAIN_EMPTIED = "chain_emptied"
+RETAINED_IN_PRIMARY = "retained_in_primary"
 
 _VARIABLE = "RESPALDO_FAILPOINT"
 

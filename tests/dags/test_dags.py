@@ -25,6 +25,7 @@ NAMES = {
     "backup_system_database",
     "backup_tenant_databases",
     "restore_tenant_database",
+    "retention",
 }
 
 
@@ -196,3 +197,14 @@ class TestRestoreForm:
             text = params.get_param(name).description or schema["description_md"]
             assert " / " in text, name
         assert "Europe/Madrid" in params.get_param("target_time").schema["description_md"]
+
+
+def test_retention_removes_by_default_and_can_be_asked_to_only_say_what_would_go(
+    dags: dict[str, DAG],
+) -> None:
+    dag = dags["retention"]
+    assert dag.task_ids == ["retain"]
+    assert dag.params["dry_run"] is False
+    assert dag.max_active_runs == 1
+    with pytest.raises(ParamValidationError):
+        dag.params["dry_run"] = "perhaps"

@@ -21,6 +21,7 @@ from include.respaldo.jobs.plan_restore import RestoreRequest, default_new_name,
 from include.respaldo.jobs.prepare import examine_databases, prepare_databases, unprepare_databases
 from include.respaldo.jobs.read_catalog import DATABASES, archived_sources, read_catalog
 from include.respaldo.jobs.restore_database import restore_database
+from include.respaldo.jobs.retain import retain
 from include.respaldo.jobs.show_log import show_log
 from include.respaldo.jobs.take_backup import plan_batches, take_backup, unanswered
 from include.respaldo.model.backup import Category, Source, backup_id, parse_backup_id
@@ -147,6 +148,12 @@ def run_archive(deployment: Deployment, arguments: Namespace) -> int:
     if arguments.json:
         show("", reports, as_json=True)
     return 0
+
+
+def run_retain(deployment: Deployment, arguments: Namespace) -> int:
+    report = retain(deployment, arguments.tenant, dry_run=arguments.dry_run)
+    show(report.text, report.to_json(), as_json=arguments.json)
+    return 4 if report.held_back else 0
 
 
 def run_catalog(deployment: Deployment, arguments: Namespace) -> int:
@@ -296,6 +303,7 @@ COMMANDS: dict[str, Command] = {
     "unprepare": run_unprepare,
     "backup": run_backup,
     "archive": run_archive,
+    "retain": run_retain,
     "catalog": run_catalog,
     "window": run_window,
     "plan": run_plan,

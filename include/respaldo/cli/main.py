@@ -70,6 +70,11 @@ def parser() -> argparse.ArgumentParser:
     how_long.add_argument("--once", action="store_true", help="up to now, then stop (default)")
     how_long.add_argument("--until-idle", action="store_true", help="until nothing changes")
     how_long.add_argument("--follow", action="store_true", help="until interrupted")
+    retain = command("retain", "remove from both vaults what is no longer kept")
+    retain.add_argument("tenant", nargs="*", help="database or server/database; none: everything")
+    retain.add_argument(
+        "--dry-run", action="store_true", help="only say what would go, what stays, and why"
+    )
     catalog = command("catalog", "list what the vaults hold")
     catalog.add_argument("tenant", nargs="?", help="one database in detail")
     window = command("window", "show to which moments a database can be restored, and the gaps")

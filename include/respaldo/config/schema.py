@@ -100,12 +100,13 @@ class Batches(_Section):
 
 
 class Retention(_Section):
-    """How many daily, weekly and monthly backups stay, and days of query log."""
+    """How many daily, weekly and monthly backups stay, days of query log; when the rest goes."""
 
     daily: Annotated[Count, Field(ge=1, le=3650)] = 7
     weekly: Annotated[Count, Field(ge=0, le=520)] = 4
     monthly: Annotated[Count, Field(ge=0, le=120)] = 3
     query_log_days: Annotated[Count, Field(ge=1, le=3650)] = 7
+    schedule: Cron = "0 6 * * *"
 
 
 class QueryLog(_Section):

@@ -36,9 +36,12 @@ log = logging.getLogger(__name__)
 DATABASES = (Category.TENANT_DATABASES, Category.SYSTEM_DATABASE)
 
 
-def read_catalog(deployment: Deployment, source: Source) -> DatabaseCatalog:
+def read_catalog(
+    deployment: Deployment, source: Source, coverage: dict[str, Covered] | None = None
+) -> DatabaseCatalog:
     """Return the full backups and chains of a database, from whichever region has them.
 
+    :param coverage: what `newest_coverage` of its server returned; None: it is read.
     :raises VaultUnreachable: neither region answers.
     """
     vaults, notes = deployment.vaults, []
@@ -51,9 +54,9 @@ def read_catalog(deployment: Deployment, source: Source) -> DatabaseCatalog:
             backups.append(vaults.read_verified(stored.key, Manifest.from_bytes))
         except VaultError as error:
             notes.append(f"the full backup {parsed[1]} cannot be used: {error.message}")
-    chains, unusable = read_chains(
-        deployment, source, newest_coverage(deployment, source.server), with_barriers=True
-    )
+    if coverage is None:
+        coverage = newest_coverage(deployment, source.server)
+    chains, unusable = read_chains(deployment, source, coverage, with_barriers=True)
     return DatabaseCatalog(
         source,
         tuple(sorted(backups, key=lambda b: b.backup_id)),

@@ -18,6 +18,7 @@ people are percent-encoded, so a listing shows them and no name can leave its pl
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from urllib.parse import quote, unquote
 
 from include.respaldo.model.backup import Category, Source
@@ -98,9 +99,14 @@ def closed_key(source: Source, chain_id: str) -> str:
     return chain_prefix(source, chain_id) + "closed.json"
 
 
+def trimmed_prefix(source: Source, chain_id: str) -> str:
+    """Prefix of the objects that say from where on a chain is kept; they sort by that."""
+    return chain_prefix(source, chain_id) + "trimmed/"
+
+
 def trimmed_key(source: Source, chain_id: str, start: Lsn) -> str:
     """Key of the object that says from where on a chain is kept; the last one counts."""
-    return f"{chain_prefix(source, chain_id)}trimmed/{start.key}.json"
+    return f"{trimmed_prefix(source, chain_id)}{start.key}.json"
 
 
 def parse_trimmed_key(key: str) -> Lsn | None:
@@ -149,3 +155,12 @@ def coverage_prefix(server: str) -> str:
 def coverage_key(server: str, time_key: str) -> str:
     """Key of the coverage recorded at the time `moment_key` wrote."""
     return f"{coverage_prefix(server)}{time_key}.json"
+
+
+def parse_coverage_key(key: str) -> datetime | None:
+    """Return when a coverage record was made, or None where the key is not one's."""
+    name, dot, rest = key.rpartition("/")[2].rpartition(".json")
+    try:
+        return parse_moment_key(name) if dot and not rest else None
+    except ValueError:
+        return None

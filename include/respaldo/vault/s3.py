@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -193,7 +193,7 @@ class S3Vault:
 
     def delete_all(self, keys: Iterable[str]) -> None:
         waiting = iter(keys)
-        while some := list(islice(waiting, PAGE)):
+        while some := tuple(islice(waiting, PAGE)):
             # what is left is asked for one by one: a service that knows no batches, or says why not
             for key in self._delete_batch(some):
                 self.delete(key)
@@ -343,7 +343,7 @@ class S3Vault:
                 digest.update(block)
         return digest.hexdigest()
 
-    def _delete_batch(self, keys: list[str]) -> list[str]:
+    def _delete_batch(self, keys: Sequence[str]) -> Sequence[str]:
         """Delete these with one request; return those that it has not deleted."""
         named = {self.path(key): key for key in keys}
         try:
@@ -354,7 +354,8 @@ class S3Vault:
                 )
         except VaultError:
             return keys
-        return [named[error["Key"]] for error in answer.get("Errors", ()) if error["Key"] in named]
+        refused = (error.get("Key", "") for error in answer.get("Errors", ()))
+        return tuple(named[path] for path in refused if path in named)
 
     def _abort(self, key: str, upload: str) -> None:
         with suppress(KeyNotFound), self.answers("abort", key):

@@ -1,0 +1,277 @@
+"""Remove from both vaults what the policy no longer keeps.
+
+In each region, the primary first: manifests, then what they sealed; a chain's trim, then its
+segments; a chain's own object last. So whatever a crash leaves is either whole or not listed, and
+the next run ends it. While the primary does not answer nothing is removed anywhere: the replica is
+then the only copy, and what went there would be copied to it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, TypeVar
+
+from include.respaldo import failpoints
+from include.respaldo.errors import RespaldoError, SomeFailed, SourceError, VaultUnreachable
+from include.respaldo.jobs.clean_up import clean_up
+from include.respaldo.jobs.read_catalog import archived_sources, newest_coverage, read_catalog
+from include.respaldo.jobs.retention_report import RetentionReport
+from include.respaldo.model import keys
+from include.respaldo.model.backup import Category, Manifest, Source
+from include.respaldo.model.moments import moment_key
+from include.respaldo.model.retention import (
+    LogVerdict,
+    Policy,
+    RetentionPlan,
+    plan_retention,
+    superfluous_coverage,
+)
+from include.respaldo.ports import Vault
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from include.respaldo.config import Config
+    from include.respaldo.jobs.deployment import Deployment
+    from include.respaldo.model.segment import Covered
+    from include.respaldo.vault.mirror import MirroredVault
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+CATEGORIES = (
+    Category.TENANT_DATABASES,
+    Category.SYSTEM_DATABASE,
+    Category.SERVER_GLOBALS,
+)
+#: A reader may have listed the trim before the last one and not read it yet
+_TRIMS_KEPT = 2
+
+
+def retain(
+    deployment: Deployment, only: Sequence[str] = (), *, dry_run: bool = False
+) -> RetentionReport:
+    """Remove what the policy no longer keeps, or (`dry_run`) say what would go and why.
+
+    :param only: names (``database`` or ``server/database``); none means everything.
+    :raises SourceError: one of `only` has no backup.
+    :raises SomeFailed: names the sources of which nothing was removed, with the reason; the others
+        are done.
+    :raises VaultUnreachable: the primary does not answer.
+    """
+    regions = Regions(deployment.vaults)
+    sources = _sources(deployment, only)
+    now = deployment.clock.now()
+    coverage: dict[str, dict[str, Covered]] = {}
+    plans: list[RetentionPlan] = []
+    failures: dict[str, BaseException] = {}
+    for number, source in enumerate(sources, 1):
+        try:
+            if source.server not in coverage:
+                coverage[source.server] = newest_coverage(deployment, source.server)
+            plan = plan_source(deployment, source, now, regions, coverage[source.server])
+            if not dry_run:
+                _carry_out(deployment, plan, regions)
+            plans.append(plan)
+        except RespaldoError as error:
+            if isinstance(error, VaultUnreachable):
+                raise
+            log.warning("nothing of %s is removed: %s", source, error.message)
+            failures[str(source)] = error
+        deployment.progress.advance(number, len(sources), "sources")
+    records = 0
+    if not only:
+        servers = {s.name for s in deployment.config.servers} | {s.server for s in sources}
+        for server in sorted(servers):
+            records += _remove_coverage(server, now, regions, dry_run=dry_run)
+    notes = list(regions.notes)
+    if not dry_run and (left_over := clean_up(deployment).text):
+        notes.append(left_over)
+    held_back = {name: str(error) for name, error in failures.items()}
+    report = RetentionReport(dry_run, tuple(plans), records, held_back, tuple(notes))
+    if failures and not dry_run:
+        deployment.progress.step(report.text)
+        raise SomeFailed("be looked through, so that nothing of theirs was removed", failures)
+    return report
+
+
+def plan_source(
+    deployment: Deployment,
+    source: Source,
+    now: datetime,
+    regions: Regions,
+    coverage: dict[str, Covered],
+) -> RetentionPlan:
+    """Return what is kept and what goes of one source; changes nothing.
+
+    :raises SourceError: what exists of it is not known for sure, or its newest backup is not whole
+        in one of the regions: then nothing may go.
+    """
+    catalog = read_catalog(deployment, source, coverage)
+    if catalog.notes:
+        raise SourceError(
+            f"not all that exists of it could be read: {'; '.join(catalog.notes)}",
+            hint="see what damaged it; once that is healed or removed by hand, the rest can go",
+        )
+    plan = plan_retention(
+        source,
+        catalog.backups,
+        policy_of(deployment.config),
+        now,
+        deployment.config.zone,
+        chains=catalog.chains,
+    )
+    if plan.removes_anything:
+        _look_whether_kept_are_whole(plan, regions)
+    return plan
+
+
+def policy_of(config: Config) -> Policy:
+    """Return what the configuration says of databases."""
+    kept = config.retention
+    return Policy(kept.daily, kept.weekly, kept.monthly, window=timedelta(days=kept.query_log_days))
+
+
+class Regions:
+    """The vaults that answer, the primary first; one that is lost is left for the next time.
+
+    :ivar notes: sentences for people about those that do not.
+    :raises VaultUnreachable: the primary does not answer.
+    """
+
+    def __init__(self, vaults: MirroredVault) -> None:
+        self.notes: list[str] = []
+        self._primary = vaults.primary
+        self._answering = [vaults.primary, vaults.replica]
+        self.each(lambda vault: next(vault.list("backups/"), None))
+
+    def each(self, act: Callable[[Vault], T]) -> dict[str, T]:
+        """Return what `act` returns in each region, by the region's name."""
+        results: dict[str, T] = {}
+        for vault in tuple(self._answering):
+            try:
+                results[vault.region] = act(vault)
+            except VaultUnreachable as error:
+                if vault is self._primary:
+                    raise
+                self._answering.remove(vault)
+                self.notes.append(
+                    f"the {vault.region} vault does not answer: what goes there goes the next "
+                    f"time ({error.message})"
+                )
+        return results
+
+
+def _sources(deployment: Deployment, only: Sequence[str]) -> tuple[Source, ...]:
+    found = archived_sources(deployment.vaults, CATEGORIES)
+    if not only:
+        return found
+    wanted = set(only)
+    chosen = tuple(
+        s for s in found if s.category is not Category.SERVER_GLOBALS and wanted & {s.name, str(s)}
+    )
+    unknown = wanted - {s.name for s in chosen} - {str(s) for s in chosen}
+    if unknown:
+        raise SourceError(
+            f"no backup of: {', '.join(sorted(unknown))}",
+            hint="`catalog` lists what the vaults hold",
+        )
+    return chosen
+
+
+def _look_whether_kept_are_whole(plan: RetentionPlan, regions: Regions) -> None:
+    """:raises SourceError: the newest is not whole in one region, or another one in none."""
+    prefix = keys.backups_prefix(plan.source)
+    listings = regions.each(lambda vault: {o.key: o.size for o in vault.list(prefix)})
+    for number, verdict in enumerate(plan.kept):
+        manifest = verdict.backup
+        assert isinstance(manifest, Manifest)
+        lacking = [region for region, listed in listings.items() if not _is_whole(manifest, listed)]
+        if lacking and (number == 0 or len(lacking) == len(listings)):
+            which = "newest full backup" if number == 0 else "full backup"
+            raise SourceError(
+                f"its {which} {manifest.backup_id} is not whole in the {lacking[0]} vault",
+                hint="the next backup copies what is missing there; until then nothing goes",
+            )
+
+
+def _is_whole(manifest: Manifest, listed: dict[str, int]) -> bool:
+    prefix = keys.backup_prefix(manifest.source, manifest.backup_id)
+    return prefix + keys.MANIFEST in listed and all(
+        listed.get(prefix + file.name) == file.size for file in manifest.files
+    )
+
+
+def _carry_out(deployment: Deployment, plan: RetentionPlan, regions: Regions) -> None:
+    """Remove in each region what the plan says; it can be done again."""
+
+    def remove(vault: Vault) -> None:
+        _remove_backups(vault, plan)
+        for chain in plan.logs:
+            if chain.goes:
+                _remove_log(vault, plan.source, chain)
+        failpoints.reach(failpoints.RETAINED_IN_PRIMARY)
+
+    if plan.removes_anything:
+        deployment.progress.step(
+            f"{plan.source}: removing {len(plan.removed)} full backups, {plan.segments} segments"
+        )
+        regions.each(remove)
+
+
+def _remove_backups(vault: Vault, plan: RetentionPlan) -> None:
+    prefixes = [keys.backup_prefix(plan.source, v.backup.backup_id) for v in plan.removed]
+    sealed = [
+        stored.key
+        for prefix in prefixes
+        for stored in vault.list(prefix)
+        if stored.key != prefix + keys.MANIFEST
+    ]
+    vault.delete_all(prefix + keys.MANIFEST for prefix in prefixes)
+    failpoints.reach(failpoints.BACKUPS_UNSEALED)
+    vault.delete_all(sealed)
+    failpoints.reach(failpoints.BACKUPS_REMOVED)
+
+
+def _remove_log(vault: Vault, source: Source, verdict: LogVerdict) -> None:
+    chain_id = verdict.chain.begin.chain_id
+    if verdict.trim is not None and not verdict.whole:
+        data = verdict.trim.to_bytes()
+        key = keys.trimmed_key(source, chain_id, verdict.trim.start)
+        vault.put(key, data, sha256=sha256(data).hexdigest())
+        failpoints.reach(failpoints.LOG_TRIMMED)
+    vault.delete_all(keys.segment_key(source, chain_id, s) for s in verdict.removed)
+    failpoints.reach(failpoints.SEGMENTS_REMOVED)
+    begin = keys.chain_key(source, chain_id)
+    if verdict.whole:
+        prefix = keys.chain_prefix(source, chain_id)
+        vault.delete_all([o.key for o in vault.list(prefix) if o.key != begin])
+        failpoints.reach(failpoints.CHAIN_EMPTIED)
+        vault.delete(begin)
+    else:
+        vault.delete_all(_outdated_trims(vault, source, chain_id))
+
+
+def _outdated_trims(vault: Vault, source: Source, chain_id: str) -> list[str]:
+    trims = [o.key for o in vault.list(keys.trimmed_prefix(source, chain_id))]
+    return trims[:-_TRIMS_KEPT]
+
+
+def _remove_coverage(server: str, now: datetime, regions: Regions, *, dry_run: bool) -> int:
+    """Remove the records that nobody reads any more; return how many go in a region, at most."""
+    prefix = keys.coverage_prefix(server)
+
+    def remove(vault: Vault) -> int:
+        recorded = [
+            at for o in vault.list(prefix) if (at := keys.parse_coverage_key(o.key)) is not None
+        ]
+        outdated = superfluous_coverage(recorded, now)
+        if not dry_run:
+            vault.delete_all(keys.coverage_key(server, moment_key(at)) for at in outdated)
+        return len(outdated)
+
+    return max(regions.each(remove).values(), default=0)

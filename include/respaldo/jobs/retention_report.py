@@ -1,0 +1,112 @@
+"""What retention removed, or would: for people and for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from include.respaldo.model.retention import RetentionPlan
+from include.respaldo.model.units import size_text
+
+
+@dataclass(frozen=True)
+class RetentionReport:
+    """What became of each source."""
+
+    dry_run: bool
+    plans: tuple[RetentionPlan, ...]
+    #: coverage records removed
+    coverage: int = 0
+    #: source -> why nothing of it goes
+    held_back: dict[str, str] = field(default_factory=dict)
+    #: sentences for people
+    notes: tuple[str, ...] = ()
+
+    @property
+    def freed(self) -> int:
+        """Bytes that go in each region."""
+        return sum(plan.freed for plan in self.plans)
+
+    @property
+    def headline(self) -> str:
+        """One line for people."""
+        backups = sum(len(plan.removed) for plan in self.plans)
+        segments = sum(plan.segments for plan in self.plans)
+        if not backups and not segments and not self.coverage:
+            return f"nothing {'would be' if self.dry_run else 'was'} removed: all of it is needed"
+        coverage = f" and {self.coverage:,} coverage records" if self.coverage else ""
+        return (
+            f"{'would remove' if self.dry_run else 'removed'} {backups:,} full backups, "
+            f"{segments:,} segments{coverage}: {size_text(self.freed)} in each region"
+        )
+
+    @property
+    def text(self) -> str:
+        """For people, in Markdown: what went and why; a dry run also says what stays and why."""
+        lines = [f"**{self.headline}**"]
+        lines += [f"- nothing of {name} goes: {why}" for name, why in self.held_back.items()]
+        lines += [f"- note: {note}" for note in self.notes]
+        for plan in self.plans:
+            if self.dry_run or plan.removes_anything:
+                lines += ["", *self._of_source(plan)]
+        return "\n".join(lines)
+
+    def _of_source(self, plan: RetentionPlan) -> Iterator[str]:
+        total = len(plan.kept) + len(plan.removed)
+        yield (
+            f"{plan.source}: {len(plan.kept)} of {total} full backups stay, "
+            f"{size_text(plan.freed)} {'would go' if self.dry_run else 'gone'}"
+        )
+        shown = [("goes ", v) for v in plan.removed]
+        if self.dry_run:
+            shown = [("stays", v) for v in plan.kept] + shown
+        for what, verdict in shown:
+            size = size_text(verdict.backup.stored_size)
+            yield f"    {what} {verdict.backup.backup_id}  {size:>8}  {verdict.reason}"
+        for log in plan.logs:
+            if self.dry_run or log.goes:
+                stay = len(log.chain.segments) - len(log.removed)
+                gone = size_text(sum(s.size for s in log.removed))
+                yield (
+                    f"    query log begun {log.chain.begin.chain_id}: {len(log.removed)} segments "
+                    f"({gone}) go, {stay} stay: {log.reason}"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "dry_run": self.dry_run,
+            "freed": self.freed,
+            "coverage": self.coverage,
+            "held_back": self.held_back,
+            "notes": list(self.notes),
+            "sources": [
+                {
+                    "source": str(plan.source),
+                    "category": plan.source.category.value,
+                    "freed": plan.freed,
+                    "backups": [
+                        {
+                            "backup_id": v.backup.backup_id,
+                            "size": v.backup.stored_size,
+                            "stays": stays,
+                            "reason": v.reason,
+                        }
+                        for verdicts, stays in ((plan.kept, True), (plan.removed, False))
+                        for v in verdicts
+                    ],
+                    "query_logs": [
+                        {
+                            "chain_id": log.chain.begin.chain_id,
+                            "segments": len(log.chain.segments),
+                            "removed": len(log.removed),
+                            "size_removed": sum(s.size for s in log.removed),
+                            "goes_whole": log.whole,
+                            "reason": log.reason,
+                        }
+                        for log in plan.logs
+                    ],
+                }
+                for plan in self.plans
+            ],
+        }
