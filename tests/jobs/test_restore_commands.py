@@ -272,6 +272,8 @@ COMMANDS = [
     "drop publication gone",
     "create extension hstore schema k",
     "alter extension hstore set schema other",
+    "alter extension hstore add function k.body()",
+    "alter extension hstore drop function k.body()",
     "create table k.with_hstore (id int primary key, h other.hstore default 'a=>1')",
     "create extension citext",
     "drop extension citext",

