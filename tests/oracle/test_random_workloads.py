@@ -11,7 +11,7 @@ One case is (seed, tenant, moment). To try one again:
 
 The seed repeats what each session would do, not how sessions meet. ``RESPALDO_DDL`` weighs schema
 changes (0: none; 1: as many as changes of rows), ``RESPALDO_FULL`` takes more rounds, at weight 1,
-``RESPALDO_KEEP`` keeps the folder, with everything that was executed; `tests.oracle.workload.shrink`
+``RESPALDO_KEEP`` keeps the folder, with what was executed; `tests.oracle.workload.shrink`
 makes that small.
 """
 
