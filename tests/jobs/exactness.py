@@ -68,7 +68,7 @@ def differences_of(
     restore(deployment, planned)
     replay(deployment, planned)
     verify(deployment, planned)
-    return database_differences(site.postgres, copy, site.postgres, restored)
+    return database_differences(site.postgres, copy, site.postgres, restored, tenant)
 
 
 def _copy(site: Site, tenant: str, copy: str) -> None:

@@ -143,7 +143,7 @@ def _case(history: History, tenant: Tenant, moment: Moment, theirs: PostgresServ
         restore(deployment, planned)
         replay(deployment, planned)
         verify(deployment, planned)
-        found = database_differences(theirs, tenant.name, server, name)
+        found = database_differences(theirs, tenant.name, server, name, tenant.name)
     except LogDiverged as error:
         return Case(tenant, moment, Outcome.REFUSED_LATE, error.message, route)
     except Exception:  # noqa: BLE001

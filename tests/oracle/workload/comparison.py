@@ -135,6 +135,9 @@ def refresh(conn: psycopg.Connection[Any]) -> set[tuple[str, str]]:
 
 def data_differences(theirs: psycopg.Connection[Any], ours: psycopg.Connection[Any]) -> list[str]:
     """Return which tables' rows differ; materialized views are refreshed on both sides before."""
+    for conn in (theirs, ours):  # the application's own would tell their tables of it
+        for (name,) in conn.execute("select evtname from pg_event_trigger").fetchall():
+            conn.execute(sql.SQL("alter event trigger {} disable").format(sql.Identifier(name)))
     unknown = refresh(theirs) | refresh(ours)
     left, right = (
         {k: v for k, v in database_content(conn).items() if k not in unknown}
@@ -144,9 +147,12 @@ def data_differences(theirs: psycopg.Connection[Any], ours: psycopg.Connection[A
 
 
 def database_differences(
-    theirs: PostgresServer, recovered: str, ours: PostgresServer, restored: str
+    theirs: PostgresServer, recovered: str, ours: PostgresServer, restored: str, live: str
 ) -> list[str]:
-    """Return how a restored database differs from the recovered one: schema, rows, sequences."""
+    """Return how a restored database differs from the recovered one: schema, rows, sequences.
+
+    :param live: name of the original, on the server of the restored one.
+    """
     found = schema_differences(schema_entries(theirs, recovered), schema_entries(ours, restored))
     if found:
         # A restore goes through a dump: what pg_dump itself cannot keep is not ours to keep
@@ -161,7 +167,8 @@ def database_differences(
     with theirs.connect(recovered) as left, ours.connect(restored) as right:
         found += data_differences(left, right)
         if not found:
-            found += sequence_differences(left, right)
+            with ours.connect(live) as original:
+                found += sequence_differences(left, right, original)
     return found
 
 

@@ -25,6 +25,8 @@ class Step:
 
     session: int
     text: str
+    #: it failed when it was recorded
+    failed: bool = False
 
 
 def write_script(path: Path, executed: Iterable[Executed]) -> None:
@@ -39,9 +41,9 @@ def read_script(path: Path, until: datetime | None = None) -> tuple[list[Step], 
     before: list[Step] = []
     after: list[Step] = []
     for line in path.read_text().splitlines():
-        ended, part, session, text, _ = json.loads(line)
+        ended, part, session, text, error = json.loads(line)
         if until is None or datetime.fromisoformat(ended) <= until:
-            (before if part == "before" else after).append(Step(session, text))
+            (before if part == "before" else after).append(Step(session, text, bool(error)))
     return before, after
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 _LOGGED_AHEAD = 32
 _SEQUENCES = """
-select n.nspname, c.relname, s.seqincrement, s.seqcache, s.seqcycle
+select n.nspname, c.relname, s.seqincrement, s.seqcache, s.seqcycle, c.oid
   from pg_sequence s join pg_class c on c.oid = s.seqrelid
   join pg_namespace n on n.oid = c.relnamespace
  where c.relpersistence = 'p'
@@ -28,16 +28,23 @@ class _Sequence:
     step: int
     cache: int
     cycles: bool
+    oid: int
 
 
 def sequence_differences(
-    recovered: psycopg.Connection[Any], restored: psycopg.Connection[Any]
+    recovered: psycopg.Connection[Any],
+    restored: psycopg.Connection[Any],
+    live: psycopg.Connection[Any],
 ) -> list[str]:
-    """Return which restored sequences are behind what was handed out, in words."""
+    """Return which restored sequences are behind what was handed out, in words.
+
+    What was dropped right after the target left no state behind: only rows tell of its numbers.
+    """
     theirs, ours = _sequences(recovered), _sequences(restored)
+    alive = {oid for (oid,) in live.execute("select seqrelid from pg_sequence")}
     found = []
     for name, sequence in theirs.items():
-        if sequence.cycles or name not in ours:
+        if sequence.cycles or name not in ours or sequence.oid not in alive:
             continue
         surely = sequence.next - (_LOGGED_AHEAD + sequence.cache) * sequence.step
         if ours[name].next < surely:
@@ -49,7 +56,7 @@ def sequence_differences(
 
 def _sequences(conn: psycopg.Connection[Any]) -> dict[tuple[str, str], _Sequence]:
     found = {}
-    for schema, name, increment, cache, cycles in conn.execute(_SEQUENCES).fetchall():
+    for schema, name, increment, cache, cycles, oid in conn.execute(_SEQUENCES).fetchall():
         row = conn.execute(
             sql.SQL("select last_value, is_called from {}").format(sql.Identifier(schema, name))
         ).fetchone()
@@ -57,5 +64,5 @@ def _sequences(conn: psycopg.Connection[Any]) -> dict[tuple[str, str], _Sequence
         last, called = row
         direction = 1 if increment > 0 else -1
         upcoming = (last + increment if called else last) * direction
-        found[schema, name] = _Sequence(upcoming, abs(increment), cache, cycles)
+        found[schema, name] = _Sequence(upcoming, abs(increment), cache, cycles, oid)
     return found

@@ -72,6 +72,19 @@ def smallest(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Ste
     return steps
 
 
+def shortest(steps: list[Step], fails: Callable[[list[Step]], bool]) -> list[Step]:
+    """Return the first steps as far as they fail; found by halving, so maybe not the fewest."""
+    works, wrong = 0, len(steps)
+    while wrong - works > 1:
+        middle = (works + wrong) // 2
+        if fails(steps[:middle]):
+            wrong = middle
+        else:
+            works = middle
+        print(f"between {works} and {wrong}", file=sys.stderr, flush=True)
+    return steps[:wrong]
+
+
 def main(path: Path, until: datetime, wanted: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="respaldo-shrink-"))
     folder.chmod(0o755)
@@ -89,6 +102,12 @@ def main(path: Path, until: datetime, wanted: str) -> None:
                 return bool(kind) and found == kind and wanted in said
 
             if kind and wanted in words:
+                # what failed then mostly waits in vain for a lock now
+                if fails(before, fewer := [s for s in after if not s.failed]):
+                    after = fewer
+                if fails(fewer := [s for s in before if not s.failed], after):
+                    before = fewer
+                after = shortest(after, lambda s: fails(before, s))
                 after = smallest(after, lambda s: fails(before, s))
                 before = smallest(before, lambda s: fails(s, after))
                 after = smallest(after, lambda s: fails(before, s))
