@@ -292,14 +292,14 @@ def _of_chain(
     policy: Policy,
 ) -> LogVerdict:
     chain = chains[number]
-    leading = [b for b in newest_first if isinstance(b, Manifest) and is_anchored(b, chain)]
-    serving = [b for b in leading if _at(b) >= since or b.backup_id in bases]
     ended_at = _ended_at(number, chains)
-    if ended_at is not None and _is_over(number, chains, since) and not serving:
+    if ended_at is not None and _is_over(number, chains, since):
         reason = f"closed {ended_at:%Y-%m-%d}, before {policy.window_text}"
         return LogVerdict(chain, reason, chain.segments, whole=True)
     if chain.missing:
         return _stays(chain, "a segment is missing: nothing of it goes while that may be healed")
+    leading = [b for b in newest_first if isinstance(b, Manifest) and is_anchored(b, chain)]
+    serving = [b for b in leading if _at(b) >= since or b.backup_id in bases]
     # later full backups will see what this one sees, whether it is kept or not
     serving += [max(leading, key=_at)] if leading else []
     if not serving:

@@ -1,0 +1,66 @@
+"""How long it takes to decide what is kept of 500 databases with two years of daily backups."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from bench.table import seconds, table, verdict
+from include.respaldo.model.backup import Anchor, Category, Manifest, Source, backup_id
+from include.respaldo.model.catalog import Chain
+from include.respaldo.model.lsn import Lsn
+from include.respaldo.model.moments import moment_key
+from include.respaldo.model.retention import Policy, plan_retention
+from include.respaldo.model.segment import ChainStart, Covered, DatabaseState, Segment
+from include.respaldo.model.snapshot import Snapshot
+
+NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def history(source: Source, days: int) -> tuple[list[Manifest], Chain]:
+    """Return a backup and a segment for each day, oldest first, all in one chain."""
+    begun = NOW - days * DAY
+    chain_id = moment_key(begun)
+    backups: list[Manifest] = []
+    segments: list[Segment] = []
+    for day in range(days):
+        at, start = begun + day * DAY, 1000 + 1000 * day
+        anchor = Anchor("42", 1, 5, Lsn(start), Snapshot(start, start), at)
+        backups.append(Manifest(source, backup_id(at), at, (), "15.1", {}, anchor=anchor))
+        segments.append(
+            Segment(Lsn(start), Lsn(start + 1000), at, at + DAY, start + 999, False, "", 1)
+        )
+    head = segments[-1].end
+    begin = ChainStart(
+        source, chain_id, "42", 1, 5, "slot", Lsn(1000), Snapshot(1000, 1000), begun, "first time",
+        DatabaseState(begun),
+    )  # fmt: skip
+    return backups, Chain(begin, tuple(segments), covered=Covered(chain_id, head, NOW, head))
+
+
+def run(*, small: bool = False) -> None:
+    """Print the time of one plan for all sources, and what it decides."""
+    sources, days = (50, 100) if small else (500, 730)
+    policy = Policy(7, 4, 3, window=7 * DAY)
+    zone = ZoneInfo("Europe/Madrid")
+    made = [
+        (source, *history(source, days))
+        for source in (
+            Source(Category.TENANT_DATABASES, "pg1", f"tenant_{n}") for n in range(sources)
+        )
+    ]
+    begun = time.perf_counter()
+    plans = [
+        plan_retention(source, backups, policy, NOW, zone, chains=[chain])
+        for source, backups, chain in made
+    ]
+    took = time.perf_counter() - begun
+    kept = sum(len(plan.kept) for plan in plans)
+    gone = sum(len(plan.removed) for plan in plans)
+    table(
+        ["sources", "backups of each", "stay", "go", "segments go", "planned in"],
+        [[sources, days, kept, gone, sum(p.segments for p in plans), seconds(took)]],
+    )
+    verdict(aim="planned in under a second", met=took < 1, found=seconds(took))
