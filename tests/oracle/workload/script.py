@@ -16,7 +16,7 @@ from embedded.postgres import PostgresServer
 from tests.oracle.workload.sessions import Executed
 
 #: what waits longer than this waits for a session that comes later in the script
-_LIMITS = "set lock_timeout to '1s'; set statement_timeout to '10s'; set xmloption to content"
+_LIMITS = "set lock_timeout to '100ms'; set statement_timeout to '10s'; set xmloption to content"
 
 
 @dataclass(frozen=True)
