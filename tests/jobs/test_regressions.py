@@ -69,6 +69,21 @@ def test_a_transaction_of_one_snapshot_changes_a_table_that_another_has_changed_
     assert differences_of(site, tenant, lambda: run(site, tenant, before), after) == []
 
 
+def test_a_table_that_became_unlogged_is_empty(site: Site) -> None:
+    """As after a physical recovery; until it is logged again."""
+    tenant = empty_tenant(site)
+    before = ["create table t (a int primary key); create table u (b text)"]
+    after = [
+        "insert into t values (1); insert into u values ('x')",
+        "alter table t set unlogged; alter table u set unlogged",
+        "insert into t values (2); insert into u values ('y')",
+        "alter table u set logged",
+    ]
+    assert differences(site, tenant, before, after) == [
+        "public.t: only left ['(1)', '(2)'], only right []"
+    ]
+
+
 def test_names_outside_ascii_in_a_latin1_database_are_restored(site: Site) -> None:
     tenant = empty_tenant(site, options="encoding 'LATIN1' locale 'C' template template0")
     before = ['create table "ñandú" ("é" text primary key); insert into "ñandú" values (\'ü\')']

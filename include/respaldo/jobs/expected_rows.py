@@ -54,7 +54,7 @@ class ExpectedRows:
         self._rows[oid] = before + sum(map(_gained, replay.stretches))
 
     def tables(self) -> dict[Table, int]:
-        """Return what is expected of the tables that are still there."""
+        """Return what is expected of the tables that are still there, and logged."""
         names = table_names(self._conn, self._rows)
         return {names[oid]: rows for oid, rows in self._rows.items() if oid in names}
 

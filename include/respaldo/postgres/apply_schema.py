@@ -126,7 +126,11 @@ class SchemaReplayer:
         self._check(command)
 
     def finish(self) -> tuple[str, ...]:
-        """Compute the materialized views; return what could not be computed, in words."""
+        """Compute the materialized views; return what could not be computed, in words.
+
+        Unlogged tables are empty, by contract: what became one on the way loses its rows.
+        """
+        self._empty(self.conn.execute(query("unlogged_tables")).fetchall())
         notes = self._views.refresh(self._context, self._progress)
         self._context.close()
         return (*dict.fromkeys(self._notes), *notes)

@@ -31,10 +31,11 @@ def table_oid(conn: Session, table: tuple[str, str]) -> int | None:
 
 
 def table_names(conn: Session, oids: Iterable[int]) -> dict[int, tuple[str, str]]:
-    """Return (schema, name) of those of the tables that are there."""
+    """Return (schema, name) of those of the tables that are there, and logged."""
     rows = conn.execute(
         "SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (%s::oid[])",
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = ANY (%s::oid[]) AND c.relpersistence <> 'u'",
         [list(oids)],
     )
     return {oid: (schema, name) for oid, schema, name in rows}

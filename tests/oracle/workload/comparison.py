@@ -20,7 +20,8 @@ _ENTRY = re.compile(r"^-- (?:Data for )?Name: .*$", re.MULTILINE)
 #: settings come before what follows them; which index a table was last clustered by is
 #: a mark that CLUSTER makes, and no event trigger sees
 _PASSING = re.compile(
-    r"^(SET default_\w+ = .*;|\\(un)?restrict .*|ALTER TABLE .* CLUSTER ON .*;)$", re.MULTILINE
+    r"^(?:SET default_\w+ = .*;|\\(?:un)?restrict .*|ALTER TABLE [^;]* CLUSTER ON [^;]*;)$",
+    re.MULTILINE,
 )
 _FRAME = {"--", "-- PostgreSQL database dump complete"}
 _STATES = """
