@@ -82,3 +82,9 @@ def _copy(site: Site, tenant: str, copy: str) -> None:
         conn.execute(sql.SQL("create database {} template {}").format(*identifiers))
     with site.postgres.connect(copy) as conn:
         undo_preparation(conn)
+        conn.execute("set session_replication_role to replica")
+        for schema, name in conn.execute(
+            "select n.nspname, c.relname from pg_class c join pg_namespace n"
+            " on n.oid = c.relnamespace where c.relkind = 'r' and c.relpersistence = 'u'"
+        ).fetchall():  # as after a physical recovery
+            conn.execute(sql.SQL("delete from only {}").format(sql.Identifier(schema, name)))
