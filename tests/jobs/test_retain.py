@@ -187,7 +187,7 @@ def test_archiving_goes_on_and_every_moment_of_the_window_restores_after_retenti
     report = retain(site.deployment(), [tenant])
 
     (plan,) = report.plans
-    assert [v.backup.backup_id for v in plan.removed] == [before.backups[0].backup_id]
+    assert [b.backup_id for b in plan.removed] == [before.backups[0].backup_id]
     assert plan.segments == 2
     after = site.catalog(tenant)
     (kept,) = after.chains

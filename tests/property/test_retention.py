@@ -126,7 +126,7 @@ class History:
 
     def carry_out(self, plan: RetentionPlan, share: float = 1.0) -> None:
         """Remove what the plan says; with `share` < 1, stop on the way as a crash does."""
-        gone = [v.backup.backup_id for v in plan.removed]
+        gone = [b.backup_id for b in plan.removed]
         gone = gone[: round(share * len(gone))]
         self.backups = [b for b in self.backups if b.backup_id not in gone]
         if len(gone) < len(plan.removed):
@@ -286,7 +286,7 @@ def test_what_goes_today_goes_at_any_later_time_too(
 
 
 def gone(plan: RetentionPlan) -> list[str]:
-    return [v.backup.backup_id for v in plan.removed] + [
+    return [b.backup_id for b in plan.removed] + [
         f"{log.chain.begin.chain_id}/{s.start}" for log in plan.logs for s in log.removed
     ]
 

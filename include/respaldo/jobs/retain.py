@@ -224,7 +224,7 @@ def _carry_out(deployment: Deployment, plan: RetentionPlan, regions: Regions) ->
 
 
 def _remove_backups(vault: Vault, plan: RetentionPlan) -> None:
-    prefixes = [keys.backup_prefix(plan.source, v.backup.backup_id) for v in plan.removed]
+    prefixes = [keys.backup_prefix(plan.source, b.backup_id) for b in plan.removed]
     sealed = [
         stored.key
         for prefix in prefixes

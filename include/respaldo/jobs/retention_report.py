@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from include.respaldo.model.retention import RetentionPlan
+from include.respaldo.model.retention import Backup, RetentionPlan
 from include.respaldo.model.units import size_text
 
 
@@ -58,12 +58,10 @@ class RetentionReport:
             f"{plan.source}: {len(plan.kept)} of {total} full backups stay, "
             f"{size_text(plan.freed)} {'would go' if self.dry_run else 'gone'}"
         )
-        shown = [("goes ", v) for v in plan.removed]
-        if self.dry_run:
-            shown = [("stays", v) for v in plan.kept] + shown
-        for what, verdict in shown:
-            size = size_text(verdict.backup.stored_size)
-            yield f"    {what} {verdict.backup.backup_id}  {size:>8}  {verdict.reason}"
+        for stays, backup, reason in _verdicts(plan):
+            if self.dry_run or not stays:
+                size, what = size_text(backup.stored_size), "stays" if stays else "goes "
+                yield f"    {what} {backup.backup_id}  {size:>8}  {reason}"
         for log in plan.logs:
             if self.dry_run or log.goes:
                 stay = len(log.chain.segments) - len(log.removed)
@@ -87,13 +85,12 @@ class RetentionReport:
                     "freed": plan.freed,
                     "backups": [
                         {
-                            "backup_id": v.backup.backup_id,
-                            "size": v.backup.stored_size,
+                            "backup_id": backup.backup_id,
+                            "size": backup.stored_size,
                             "stays": stays,
-                            "reason": v.reason,
+                            "reason": reason,
                         }
-                        for verdicts, stays in ((plan.kept, True), (plan.removed, False))
-                        for v in verdicts
+                        for stays, backup, reason in _verdicts(plan)
                     ],
                     "query_logs": [
                         {
@@ -110,3 +107,9 @@ class RetentionReport:
                 for plan in self.plans
             ],
         }
+
+
+def _verdicts(plan: RetentionPlan) -> Iterator[tuple[bool, Backup, str]]:
+    """Yield each backup, newest first: does it stay, and why."""
+    yield from ((True, verdict.backup, verdict.reason) for verdict in plan.kept)
+    yield from ((False, backup, plan.why_removed) for backup in plan.removed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
+from operator import attrgetter
 
 from include.respaldo.model.backup import Manifest, Source
 from include.respaldo.model.lsn import Lsn
@@ -22,6 +23,11 @@ from include.respaldo.model.segment import (
 
 #: PostgreSQL's clock counts microseconds
 TICK = timedelta(microseconds=1)
+
+# chains have hundreds of thousands of segments
+_START_AND_END = attrgetter("start", "end")
+_END = attrgetter("end")
+_LAST_COMMIT_AT = attrgetter("last_commit_at")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Chain:
         found: list[Segment] = []
         position = self.start
         best: Segment | None = None
-        for segment in sorted(self.segments, key=lambda s: (s.start, s.end)):
+        for segment in sorted(self.segments, key=_START_AND_END):
             if segment.start > position:
                 if best is None or best.end <= position:
                     break
@@ -88,19 +94,21 @@ class Chain:
         """
         return self.covered if self.covered and self.head >= self.covered.head else None
 
-    @property
+    @cached_property
     def missing(self) -> bool:
         """Whether a segment that was written is not there."""
-        behind_coverage = self.covered is not None and self.head < self.covered.head
-        return behind_coverage or any(s.end > self.head for s in self.segments)
+        head = self.head
+        behind_coverage = self.covered is not None and head < self.covered.head
+        return behind_coverage or max(map(_END, self.segments), default=head) > head
 
-    @property
+    @cached_property
     def until(self) -> datetime | None:
         """The latest time that can be a target; None while nothing at all is covered.
 
         A target is exact once a later commit is in the log, or coverage reaches it.
         """
-        times = [s.last_commit_at - TICK for s in self.path]
+        latest = max(map(_LAST_COMMIT_AT, self.path), default=None)
+        times = [] if latest is None else [latest - TICK]
         if self._counted is not None:
             times.append(self._counted.until)
         return max(times, default=None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 _KEY = "%Y%m%dT%H%M%S.%fZ"
+_SHAPE = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z")
 
 
 def moment_key(at: datetime) -> str:
@@ -14,7 +16,10 @@ def moment_key(at: datetime) -> str:
 
 def parse_moment_key(text: str) -> datetime:
     """:raises ValueError: `text` is not what `moment_key` returns."""
-    return datetime.strptime(text, _KEY).replace(tzinfo=UTC)
+    # listings have hundreds of thousands of them: strptime takes fifty times as long
+    if _SHAPE.fullmatch(text) is None:
+        raise ValueError(f"not a moment as in keys: {text!r}")
+    return datetime.fromisoformat(text)
 
 
 def iso(at: datetime) -> str:

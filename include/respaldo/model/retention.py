@@ -13,10 +13,13 @@ a server that is lost, or whose backups stopped, keeps all that leads to its las
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Protocol
+from itertools import takewhile
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from include.respaldo.model.backup import Manifest, Source, parse_backup_id
 from include.respaldo.model.catalog import Chain, interval_of, is_anchored
@@ -66,9 +69,8 @@ class Policy:
         return f"the recovery window of {days} day{'s' if days != 1 else ''}"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of one backup."""
+class Verdict(NamedTuple):
+    """Why one backup stays."""
 
     backup: Backup
     #: for people
@@ -101,7 +103,9 @@ class RetentionPlan:
     source: Source
     #: newest first, as `removed`
     kept: tuple[Verdict, ...]
-    removed: tuple[Verdict, ...]
+    removed: tuple[Backup, ...]
+    #: the reason is one for all of them
+    why_removed: str
     #: oldest first
     logs: tuple[LogVerdict, ...] = ()
 
@@ -113,7 +117,7 @@ class RetentionPlan:
     @property
     def freed(self) -> int:
         """Bytes that go, in each region."""
-        return sum(v.backup.stored_size for v in self.removed) + sum(
+        return sum(b.stored_size for b in self.removed) + sum(
             s.size for log in self.logs for s in log.removed
         )
 
@@ -136,38 +140,39 @@ def plan_retention(
     :param zone: that of people: whose days, weeks and months these are.
     :param chains: of a database, oldest first, with their barriers.
     """
-    newest_first = sorted(backups, key=lambda b: b.backup_id, reverse=True)
-    since = _window_start(newest_first, chains, policy, now)
-    reasons: dict[str, str] = {}
-    if newest_first:
-        reasons[newest_first[0].backup_id] = "the newest"
+    newest_first = sorted(backups, key=attrgetter("backup_id"), reverse=True)
+    by_moment = sorted(newest_first, key=_at, reverse=True)
+    since = _window_start(by_moment, chains, policy, now)
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for backup in newest_first[:1]:
+        reasons[backup.backup_id].append("the newest")
     for backup in newest_first[: policy.latest]:
-        reasons.setdefault(backup.backup_id, f"one of the latest {policy.latest}")
-    for found, label in _of_the_calendar(newest_first, policy, zone):
-        known = reasons.get(found)
-        reasons[found] = label if known is None else f"{known}, {label}"
-    bases: frozenset[str] = frozenset()
-    if since is not None:
-        for backup in newest_first:
-            if _at(backup) >= since:
-                reasons.setdefault(backup.backup_id, f"within {policy.window_text}")
-        bases = _bases(newest_first, chains, since)
-        for found in bases:
-            known = reasons.get(found)
-            needed = f"{policy.window_text} needs it"
-            reasons[found] = needed if known is None else f"{known}, {needed}"
-    else:
-        since = now
+        reasons[backup.backup_id].append(f"one of the latest {policy.latest}")
+    for found, reason in _of_the_calendar(newest_first, policy, zone):
+        reasons[found].append(reason)
+    serving: list[Backup] = []
+    if policy.window is not None:
+        within = list(takewhile(lambda b: _at(b) >= since, by_moment))
+        for backup in within:
+            if backup.backup_id not in reasons:
+                reasons[backup.backup_id].append(f"within {policy.window_text}")
+        bases = _bases(by_moment[len(within) :], chains, since)
+        for backup in bases:
+            reasons[backup.backup_id].append(f"{policy.window_text} needs it")
+        serving = [*within, *bases]
     why_not = f"no longer among the {policy.text} ones"
     if policy.window is not None:
         why_not = f"older than {policy.window_text} needs, and {why_not}"
-    kept = tuple(Verdict(b, reasons[b.backup_id]) for b in newest_first if b.backup_id in reasons)
-    removed = tuple(Verdict(b, why_not) for b in newest_first if b.backup_id not in reasons)
+    kept = tuple(
+        Verdict(b, ", ".join(reasons[b.backup_id])) for b in newest_first if b.backup_id in reasons
+    )
+    removed = tuple(b for b in newest_first if b.backup_id not in reasons)
+    manifests = [b for b in by_moment if isinstance(b, Manifest)]
     logs = tuple(
-        _of_chain(number, chains, newest_first, bases, since, policy)
+        _of_chain(number, chains, manifests, serving, since, policy)
         for number in range(len(chains))
     )
-    return RetentionPlan(source, kept, removed, logs)
+    return RetentionPlan(source, kept, removed, why_not, logs)
 
 
 def superfluous_coverage(recorded: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
@@ -180,18 +185,18 @@ def superfluous_coverage(recorded: Sequence[datetime], now: datetime) -> tuple[d
 
 def _at(backup: Backup) -> datetime:
     """Return the first moment that the backup gives."""
-    if isinstance(backup, Manifest) and backup.anchor is not None:
-        return backup.anchor.at
-    return backup.started_at
+    anchor = backup.anchor if isinstance(backup, Manifest) else None
+    return backup.started_at if anchor is None else anchor.at
 
 
 def _window_start(
-    backups: Sequence[Backup], chains: Sequence[Chain], policy: Policy, now: datetime
-) -> datetime | None:
-    if policy.window is None:
-        return None
-    known = [c.until for c in chains if c.until is not None] + [_at(b) for b in backups]
-    return min(now, max(known, default=now)) - policy.window
+    by_moment: Sequence[Backup],
+    chains: Sequence[Chain],
+    policy: Policy,
+    now: datetime,
+) -> datetime:
+    known = [c.until for c in chains if c.until is not None] + [_at(b) for b in by_moment[:1]]
+    return min(now, max(known, default=now)) - (policy.window or timedelta(0))
 
 
 def _of_the_calendar(
@@ -219,45 +224,40 @@ def _of_the_calendar(
                 yield backup.backup_id, f"{name} of {label}"
 
 
-def _bases(
-    newest_first: Sequence[Backup], chains: Sequence[Chain], since: datetime
-) -> frozenset[str]:
+def _bases(older: Sequence[Backup], chains: Sequence[Chain], since: datetime) -> tuple[Backup, ...]:
     """Return the backups from before the window by which its first moments can be had.
 
     Of all that reach into the window the one that reaches furthest, and of those the newest: what
     it gives holds what the others give.
+
+    :param older: than the window; newest first.
     """
     if not chains:
         # nothing leads from one backup to the next: the window begins with the last one before it
-        before = next((b for b in newest_first if _at(b) < since), None)
-        return frozenset() if before is None else frozenset({before.backup_id})
-    before_it = sorted(
-        (b for b in newest_first if isinstance(b, Manifest) and b.anchor and _at(b) < since),
-        key=_at,
-        reverse=True,
-    )
-    found: set[str] = set()
+        return tuple(older[:1])
+    manifests = [b for b in older if isinstance(b, Manifest)]
+    found: dict[str, Manifest] = {}
     for number, chain in enumerate(chains):
-        if chain.missing and not _is_over(
-            number, chains, since
-        ):  # nobody knows yet whether the gap can be closed: as if it were
-            found |= {b.backup_id for b in [_newest_leading_into(chain, before_it)] if b}
+        if chain.missing and not _is_over(number, chains, since):
+            # nobody knows yet whether the gap can be closed: as if it were
+            newest = _newest_leading_into(chain, manifests)
+            found |= {newest.backup_id: newest} if newest else {}
     live = [c for c in chains if c.until is not None and c.until >= since]
     furthest = max((c.until for c in live if c.until is not None), default=None)
     for exact in (False, True):
-        best: tuple[datetime, str] | None = None
-        for backup in before_it if live else ():
+        best: tuple[datetime, Manifest] | None = None
+        for backup in manifests if live else ():
             for chain in live:
                 interval = interval_of(backup, chain, with_large_objects=exact)
                 if interval is None or interval.end < since:
                     continue
                 if best is None or interval.end > best[0]:
-                    best = interval.end, backup.backup_id
+                    best = interval.end, backup
             if best is not None and best[0] == furthest:
                 break
         if best is not None:
-            found.add(best[1])
-    return frozenset(found)
+            found[best[1].backup_id] = best[1]
+    return tuple(found.values())
 
 
 def _newest_leading_into(chain: Chain, newest_first: Sequence[Manifest]) -> Manifest | None:
@@ -286,8 +286,8 @@ def _is_over(number: int, chains: Sequence[Chain], since: datetime) -> bool:
 def _of_chain(
     number: int,
     chains: Sequence[Chain],
-    newest_first: Sequence[Backup],
-    bases: frozenset[str],
+    newest_first: Sequence[Manifest],
+    serving: Sequence[Backup],
     since: datetime,
     policy: Policy,
 ) -> LogVerdict:
@@ -298,39 +298,37 @@ def _of_chain(
         return LogVerdict(chain, reason, chain.segments, whole=True)
     if chain.missing:
         return _stays(chain, "a segment is missing: nothing of it goes while that may be healed")
-    leading = [b for b in newest_first if isinstance(b, Manifest) and is_anchored(b, chain)]
-    serving = [b for b in leading if _at(b) >= since or b.backup_id in bases]
-    # later full backups will see what this one sees, whether it is kept or not
-    serving += [max(leading, key=_at)] if leading else []
-    if not serving:
+    newest = _newest_leading_into(chain, newest_first)
+    if newest is None:
         return _stays(chain, "no full backup leads into it yet")
-    oldest = min(serving, key=lambda b: b.anchor.lsn if b.anchor else Lsn(0))
+    # later full backups will see what the newest one sees, whether that is kept or not
+    needing = [b for b in serving if isinstance(b, Manifest) and is_anchored(b, chain)] + [newest]
+    oldest = min(needing, key=lambda b: b.anchor.lsn if b.anchor else Lsn(0))
     assert oldest.anchor is not None
     snapshot = oldest.anchor.snapshot
-    if not all(b.anchor is not None and b.anchor.snapshot.includes(snapshot) for b in serving):
+    if not all(b.anchor is not None and b.anchor.snapshot.includes(snapshot) for b in needing):
         return _stays(chain, "full backups that were taken at the same time need it")
-    start = _kept_from(chain, serving, since)
-    trim = chain.trim
-    if start > chain.start:
-        trim = ChainTrim(chain.begin.chain_id, start, snapshot)
-    removed = tuple(s for s in chain.segments if trim is not None and s.end <= trim.start)
-    if removed:
-        return LogVerdict(chain, f"older than {policy.window_text} needs", removed, trim)
-    return LogVerdict(chain, f"{policy.window_text} needs all of it", (), trim)
+    start = _kept_from(chain, needing, since)
+    if start <= chain.start:
+        return _stays(chain, f"{policy.window_text} needs all of it")
+    removed = tuple(s for s in chain.segments if s.end <= start)
+    trim = ChainTrim(chain.begin.chain_id, start, snapshot)
+    return LogVerdict(chain, f"older than {policy.window_text} needs", removed, trim)
 
 
 def _stays(chain: Chain, reason: str) -> LogVerdict:
     """Keep all; but what an earlier run has decided on, and not ended, goes."""
-    trim = chain.trim
-    removed = tuple(s for s in chain.segments if trim is not None and s.end <= trim.start)
-    return LogVerdict(chain, reason, removed, trim)
+    start = chain.start
+    removed = tuple(s for s in chain.segments if s.end <= start) if chain.trim else ()
+    return LogVerdict(chain, reason, removed, chain.trim)
 
 
-def _kept_from(chain: Chain, serving: Iterable[Manifest], since: datetime) -> Lsn:
+def _kept_from(chain: Chain, needing: Sequence[Manifest], since: datetime) -> Lsn:
     """Return where the first segment starts that is needed, is young, or is the last one."""
-    needs = [(b.anchor.lsn, b.anchor.snapshot.xmin) for b in serving if b.anchor is not None]
+    anchors = [b.anchor for b in needing if b.anchor is not None]
+    lsn = min(anchor.lsn for anchor in anchors)
+    xmin = min(anchor.snapshot.xmin for anchor in anchors)
     for segment in chain.path[:-1]:
-        is_young = segment.last_commit_at >= since
-        if is_young or any(segment.end > lsn or segment.max_xid >= xmin for lsn, xmin in needs):
+        if segment.end > lsn or segment.max_xid >= xmin or segment.last_commit_at >= since:
             return segment.start
     return chain.path[-1].start if chain.path else chain.start
