@@ -43,7 +43,13 @@ _LEVEL = 3
 _END_OF_GLOBALS = b"PostgreSQL database cluster dump complete"
 LOCK_WAIT = timedelta(seconds=60)
 #: what pg_dump says when a table that its snapshot shows was dropped before it could lock it
-_OVERTAKEN = ("does not exist", "could not open relation", "deadlock detected")
+_OVERTAKEN = (
+    "does not exist",
+    "could not open relation",
+    "deadlock detected",
+    "cache lookup failed",
+    "failed sanity check",
+)
 #: how often a dump begins anew because the schema changed
 _ATTEMPTS = 5
 #: classes of SQLSTATE that pass: connection, resources, an operator's intervention
