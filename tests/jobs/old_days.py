@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
+import yaml
+
+from include.respaldo.config import load_config
+from include.respaldo.connections import Connection
+from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.model import keys
-from include.respaldo.model.backup import Anchor, Manifest, Source, StoredFile, backup_id
+from include.respaldo.model.backup import Anchor, Category, Manifest, Source, StoredFile, backup_id
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.moments import moment_key
 from include.respaldo.model.segment import (
@@ -19,11 +25,12 @@ from include.respaldo.model.segment import (
     Segment,
 )
 from include.respaldo.model.snapshot import Snapshot
+from include.respaldo.vault.memory import MemoryVault
 from include.respaldo.vault.mirror import MirroredVault
-from tests.jobs.site import Site
 
 DAY = timedelta(days=1)
 DUMP = b"a dump"
+SERVER = "pg1"
 
 
 @dataclass(frozen=True)
@@ -49,16 +56,42 @@ class OldDays:
         return Snapshot(xid, xid)
 
 
-def plant(site: Site, *tenants: str, days: int = 20, broken: int | None = None) -> OldDays:
+def in_memory(folder: Path) -> Deployment:
+    """Return a deployment whose vaults are in memory, and whose server nobody asks."""
+    path = folder / "respaldo.yaml"
+    path.write_text(
+        yaml.safe_dump({
+            "vaults": {
+                region: {"uri": f"s3://{region}/vault", "connection": region}
+                for region in ("primary", "replica")
+            },
+            "landing_zone": (folder / "landing").as_uri(),
+            "scratch": str(folder / "scratch"),
+            "servers": [{"name": SERVER, "connection": "server", "tenants": {"pattern": "*"}}],
+        })
+    )
+    deployment = Deployment(load_config(path), lambda conn_id: Connection(conn_id, "none"))
+    deployment.vaults = MirroredVault(
+        MemoryVault("primary", region="primary"), MemoryVault("replica", region="replica")
+    )
+    return deployment
+
+
+def plant(
+    vaults: MirroredVault,
+    server: str,
+    *tenants: str,
+    days: int = 20,
+    broken: int | None = None,
+) -> OldDays:
     """Store what so many days leave of each tenant, in both regions; return those of the first.
 
     :param broken: the logs were interrupted so many days ago.
     """
     last = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
-    vaults = site.deployment().vaults
     reached: dict[str, Covered] = {}
     for tenant in tenants:
-        made = OldDays(site.source(tenant), last, days)
+        made = OldDays(_source(server, tenant), last, days)
         if broken is not None:
             _chain(vaults, made, days, broken)
         reached[tenant] = _chain(vaults, made, days if broken is None else broken, None)
@@ -66,9 +99,13 @@ def plant(site: Site, *tenants: str, days: int = 20, broken: int | None = None) 
             _backup(vaults, made, days_ago)
     for days_ago in (30, 9, 3, 1, 0):
         recorded = last - days_ago * DAY
-        record = Coverage(site.name, recorded, reached)
-        put(vaults, keys.coverage_key(site.name, moment_key(recorded)), record.to_bytes())
-    return OldDays(site.source(tenants[0]), last, days)
+        record = Coverage(server, recorded, reached)
+        put(vaults, keys.coverage_key(server, moment_key(recorded)), record.to_bytes())
+    return OldDays(_source(server, tenants[0]), last, days)
+
+
+def _source(server: str, tenant: str) -> Source:
+    return Source(Category.TENANT_DATABASES, server, tenant)
 
 
 def put(vaults: MirroredVault, key: str, data: bytes) -> None:
