@@ -227,6 +227,26 @@ def test_a_schema_that_changes_while_it_is_read_is_dumped_again(
     assert b"seen_at_last" in b"".join(read_chunks(landed))
 
 
+@pytest.mark.parametrize("restarted", ["", "restart identity"])
+def test_a_table_that_is_truncated_between_snapshot_and_lock_is_dumped_as_of_a_later_moment(
+    postgres: PostgresServer, database: str, tmp_path: Path, restarted: str
+) -> None:
+    """TRUNCATE empties a table for older snapshots, too: at the first anchor it had a row."""
+    postgres.execute("create table t (a serial); insert into t values (default)", database)
+    landed = tmp_path / "dump.pgc.zst"
+    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
+        with holder.transaction():
+            holder.execute(f"truncate t {restarted}")
+            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
+            while not postgres.execute("select pid from pg_locks where not granted"):
+                time.sleep(0.05)
+            ((truncated,),) = holder.execute("select pg_current_xact_id()::text").fetchall()
+        dumped = dumping.result()
+    verify_dump(landed, dumped.file)
+    assert dumped.anchor is not None
+    assert dumped.anchor.snapshot.sees(int(truncated))
+
+
 def test_a_table_that_is_dropped_before_it_can_be_locked_is_dumped_without(
     postgres: PostgresServer, database: str, tmp_path: Path
 ) -> None:

@@ -43,14 +43,14 @@ _LEVEL = 3
 _END_OF_GLOBALS = b"PostgreSQL database cluster dump complete"
 LOCK_WAIT = timedelta(seconds=60)
 #: what pg_dump says when a table that its snapshot shows was dropped before it could lock it
-_OVERTAKEN = (
+_DROPPED = (
     "does not exist",
     "could not open relation",
     "deadlock detected",
     "cache lookup failed",
     "failed sanity check",
 )
-#: how often a dump begins anew because the schema changed
+#: how often a dump begins anew because it was overtaken by a change
 _ATTEMPTS = 5
 #: classes of SQLSTATE that pass: connection, resources, an operator's intervention
 _PASSING = ("08", "53", "57")
@@ -77,27 +77,35 @@ def dump_database(
 
     pg_dump reads rows and most definitions as of its snapshot, but some (of views, indexes,
     constraints) as they are when it gets to them. So the schema must not change before it has read
-    them all, which takes seconds; it is dumped again if it does.
+    them all, which takes seconds. Nor may a table be truncated before it has locked them: its rows
+    are gone for every snapshot then. The database is dumped again if that happens.
 
     :param lock_wait: how long it may wait for a lock: whoever comes after it waits as long.
     :raises SourceError: the database cannot be read.
-    :raises Busy: its schema is being changed, again and again.
+    :raises Busy: its schema is being changed, or its tables truncated, again and again.
     :raises ToolFailed: pg_dump ended with an error; nothing is left behind.
     :raises ConfigurationError: the installed pg_dump is older than the server.
     """
     for _ in range(_ATTEMPTS):
         try:
             return _dump_database(connection, database, to, lock_wait)
-        except _SchemaMoved:
+        except _Overtaken:
             continue
     raise Busy(
-        f"the schema of {database!r} was changed during each of {_ATTEMPTS} attempts to dump it",
+        f"the schema of {database!r} was changed, or a table truncated, during each of "
+        f"{_ATTEMPTS} attempts to dump it",
         hint="somebody changes the schema just now; try again after that",
     )
 
 
-class _SchemaMoved(Exception):
-    """The schema is not that of the snapshot any more."""
+class _Overtaken(Exception):
+    """The schema, or the file of a table, is not that of the snapshot any more."""
+
+
+def _unsettled(conn: Session) -> tuple[str, str]:
+    """Return what a dump may not see change between its snapshot and its locks."""
+    (files,) = _row(conn, query("table_files"))
+    return schema_fingerprint(conn), files
 
 
 def _dump_database(connection: Connection, database: str, to: Path, lock_wait: timedelta) -> Dumped:
@@ -119,12 +127,12 @@ def _dump_database(connection: Connection, database: str, to: Path, lock_wait: t
                 at=at,
             )
             properties = read_properties(conn)
-            schema = schema_fingerprint(conn)
+            seen = _unsettled(conn)
 
             def compare() -> None:
                 with connect(connection, database) as other:
-                    if schema_fingerprint(other) != schema:
-                        raise _SchemaMoved
+                    if _unsettled(other) != seen:
+                        raise _Overtaken
 
             arguments = (
                 "--format=custom",
@@ -143,8 +151,8 @@ def _dump_database(connection: Connection, database: str, to: Path, lock_wait: t
                 )
             except ToolFailed as e:
                 if "LOCK TABLE" in e.message:
-                    if any(words in e.message for words in _OVERTAKEN):
-                        raise _SchemaMoved from e
+                    if any(words in e.message for words in _DROPPED):
+                        raise _Overtaken from e
                     e.hint = "somebody changes the schema just now; try again after that"
                 raise
     return Dumped(
@@ -258,7 +266,7 @@ def _write_output(
     """Compress what the program prints into the file; whole and on the disk, or not at all.
 
     :param once_begun: called when the first bytes have come: pg_dump has read all definitions then
-        (its custom format begins with the table of contents).
+        (its custom format begins with the table of contents), and holds its locks.
     """
     partial = to.with_name(to.name + ".partial")
     partial.unlink(missing_ok=True)
