@@ -4,7 +4,8 @@ RespaldoError
 ├── ConfigurationError          what is written in the configuration or a connection is wrong
 ├── UnreachableError            a server or a vault does not answer now              (retry)
 │   ├── VaultUnreachable
-│   └── ServerUnreachable
+│   ├── ServerUnreachable
+│   └── HostUnreachable
 ├── VaultError
 │   ├── KeyTaken                a write-once key already holds other bytes
 │   ├── KeyNotFound
@@ -63,6 +64,10 @@ class VaultUnreachable(UnreachableError):
 
 class ServerUnreachable(UnreachableError):
     """The PostgreSQL server does not accept a connection now."""
+
+
+class HostUnreachable(UnreachableError):
+    """The host does not accept an SSH connection now."""
 
 
 class VaultError(RespaldoError):

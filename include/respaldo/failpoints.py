@@ -16,6 +16,11 @@ COVERAGE_RECORDED = "coverage_recorded"
 DUMP_LANDED = "dump_landed"
 DUMP_UPLOADED = "dump_uploaded"
 BACKUP_SEALED_IN_PRIMARY = "backup_sealed_in_primary"
+#: ... a backup of files
+TREE_LANDED = "tree_landed"
+TREE_LISTED = "tree_listed"
+TREE_STORED = "tree_stored"
+REPOSITORY_COPIED = "repository_copied"
 #: ... and retention, in each region
 BACKUPS_UNSEALED = "backups_unsealed"
 BACKUPS_REMOVED = "backups_removed"

@@ -46,7 +46,7 @@ def mistakes(text: str) -> list[str]:
 def test_the_example_is_valid_and_writes_out_every_default() -> None:
     example = load_config(ROOT / "respaldo.example.yaml")
     short = parse_config(GOOD)
-    for section in ("batches", "retention", "query_log", "restore", "schedule"):
+    for section in ("batches", "retention", "query_log", "restore", "schedule", "unusual"):
         assert getattr(example, section) == getattr(short, section)
 
 

@@ -177,6 +177,16 @@ def _cron_field(text: str, position: int) -> bool:
     return True
 
 
+def _pattern(text: str) -> str:
+    parts = text.removeprefix("/").split("/")
+    if not text.strip("/*") or {"", ".", ".."} & set(parts) or {"\0", "\n"} & set(text):
+        raise ValueError(
+            "a name ('*.tmp', 'cache': at any depth) or a path from the source's root "
+            "('/var/cache'), with *, **, ? and [abc]; no '/' at its end"
+        )
+    return text
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Count = Annotated[int, Strict()]
@@ -204,3 +214,4 @@ Cron = Annotated[str, AfterValidator(_cron)]
 FolderUri = Annotated[str, AfterValidator(_landing_zone)]
 VaultUri = Annotated[str, AfterValidator(_vault_uri)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Pattern = Annotated[str, AfterValidator(_pattern)]

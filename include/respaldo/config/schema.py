@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from include.respaldo.config.fields import (
     AbsolutePath,
@@ -28,17 +28,22 @@ from include.respaldo.config.fields import (
     folder_of,
     size_between,
 )
+from include.respaldo.config.sections import Section
+from include.respaldo.config.trees import (
+    ApplicationConfig,
+    HostConfig,
+    HostSource,
+    Repository,
+    TreeConfig,
+    UnusualConfig,
+)
 from include.respaldo.errors import ConfigurationError
 
 _MIB = 2**20
 _GIB = 2**30
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class VaultLocation(_Section):
+class VaultLocation(Section):
     """Where a vault is, and the connection that opens it."""
 
     uri: VaultUri
@@ -54,14 +59,14 @@ class VaultLocation(_Section):
         return urlsplit(self.uri).path.strip("/")
 
 
-class Vaults(_Section):
+class Vaults(Section):
     """The two regions."""
 
     primary: VaultLocation
     replica: VaultLocation
 
 
-class Tenants(_Section):
+class Tenants(Section):
     """How the tenant databases of a server are found: exactly one of the two."""
 
     pattern: Text | None = None
@@ -74,7 +79,7 @@ class Tenants(_Section):
         return self
 
 
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """A PostgreSQL server that holds many tenant databases."""
 
     name: Name
@@ -85,31 +90,33 @@ class ServerConfig(_Section):
     exclude: tuple[Text, ...] = ()
 
 
-class SystemDatabase(_Section):
+class SystemDatabase(Section):
     """The vendor's own database."""
 
     server: Name
     name: DatabaseName
 
 
-class Batches(_Section):
+class Batches(Section):
     """What one task backs up, one source after the other."""
 
     size: Annotated[Size, size_between("1 MiB", "10 TiB")] = 2 * _GIB
     sources: Annotated[Count, Field(ge=1, le=1000)] = 50
 
 
-class Retention(_Section):
+class Retention(Section):
     """How many daily, weekly and monthly backups stay, days of query log; when the rest goes."""
 
     daily: Annotated[Count, Field(ge=1, le=3650)] = 7
     weekly: Annotated[Count, Field(ge=0, le=520)] = 4
     monthly: Annotated[Count, Field(ge=0, le=120)] = 3
     query_log_days: Annotated[Count, Field(ge=1, le=3650)] = 7
+    #: of each application, whatever their age
+    applications: Annotated[Count, Field(ge=1, le=1000)] = 5
     schedule: Cron = "0 6 * * *"
 
 
-class QueryLog(_Section):
+class QueryLog(Section):
     """The cadence of archiving."""
 
     segment_age: Annotated[Duration, duration_between("500ms", "10min")] = timedelta(seconds=5)
@@ -123,7 +130,7 @@ class QueryLog(_Section):
     schema_audit: Annotated[Duration, duration_between("1s", "1d")] = timedelta(minutes=10)
 
 
-class Restore(_Section):
+class Restore(Section):
     """What a restore may use of the machine it runs on."""
 
     jobs: Annotated[Count, Field(ge=1, le=64)] = 2
@@ -136,7 +143,7 @@ def _not_empty(servers: tuple[ServerConfig, ...]) -> tuple[ServerConfig, ...]:
     return servers
 
 
-class Config(_Section):
+class Config(Section):
     """All that the file says, with the defaults of what it does not."""
 
     vaults: Vaults
@@ -152,6 +159,12 @@ class Config(_Section):
     retention: Retention = Retention()
     query_log: QueryLog = QueryLog()
     restore: Restore = Restore()
+    hosts: tuple[HostConfig, ...] = ()
+    files: tuple[TreeConfig, ...] = ()
+    applications: tuple[ApplicationConfig, ...] = ()
+    server_configuration: tuple[HostSource, ...] = ()
+    repository: Repository | None = None
+    unusual: UnusualConfig = UnusualConfig()
 
     @property
     def landing_folder(self) -> Path:
@@ -162,6 +175,20 @@ class Config(_Section):
     def zone(self) -> ZoneInfo:
         """The time zone of people."""
         return ZoneInfo(self.time_zone)
+
+    def host(self, name: str) -> HostConfig:
+        """Return the host of that name.
+
+        :raises ConfigurationError: none has it; names those there are.
+        """
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = ", ".join(host.name for host in self.hosts) or "none"
+        raise ConfigurationError(
+            f"no host named {name!r} is configured; there are: {known}",
+            hint="choose one of these, or add the host to the configuration (hosts)",
+        )
 
     def server(self, name: str) -> ServerConfig:
         """Return the server of that name.

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from include.respaldo.model.file_tree import StoredTree
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.moments import iso, moment_key, parse_iso, parse_moment_key
 from include.respaldo.model.sealed import seal, unseal
@@ -25,10 +26,20 @@ class Category(StrEnum):
     FILES = "files"
     SERVER_CONFIGURATION = "server_configuration"
 
+    @property
+    def is_tree(self) -> bool:
+        """Whether its sources are trees of files, kept in a restic repository."""
+        return self in {Category.APPLICATIONS, Category.FILES, Category.SERVER_CONFIGURATION}
+
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One thing that is backed up: a database of a server (`name` is the database's name)."""
+    """One thing that is backed up.
+
+    A database of a server (`name` is the database's name); an application or a file tree of a host
+    (`server` is the host's name in the configuration, or ``local``, or the bucket's connection id);
+    a host's configuration (`name` is ``configuration``).
+    """
 
     category: Category
     server: str
@@ -154,6 +165,8 @@ class Manifest:
     #: only of databases
     anchor: Anchor | None = None
     database: DatabaseProperties | None = None
+    #: only of applications, files and server configuration
+    tree: StoredTree | None = None
 
     def to_bytes(self) -> bytes:
         """Return the sealed JSON."""
@@ -168,6 +181,7 @@ class Manifest:
             "durations": self.durations,
             "anchor": self.anchor.to_json() if self.anchor else None,
             "database": asdict(self.database) if self.database else None,
+            **({"tree": self.tree.to_json()} if self.tree else {}),
         })
 
     @classmethod
@@ -188,6 +202,7 @@ class Manifest:
             durations=d["durations"],
             anchor=Anchor.from_json(d["anchor"]) if d["anchor"] else None,
             database=DatabaseProperties.from_json(d["database"]) if d["database"] else None,
+            tree=StoredTree.from_json(d["tree"]) if d.get("tree") else None,
         )
 
     @property

@@ -9,6 +9,8 @@
     query_log/<category>/<server>/<source>/<chain id>/trimmed/<start>.json
     query_log/<category>/<server>/<source>/<chain id>/segments/<segment>.parquet
     coverage/<server>/<time>.json
+    backups/<category>/<server>/<source>/<backup id>/acknowledged.json      a person has looked
+    restic/<category>/…                                                     restic's own, of trees
 
 A segment's name is ``<start>-<end>_<first commit>-<last commit>_<largest xid>_<flags>_<sha256>``;
 the only flag is ``b`` (its footer lists barriers), ``-`` stands for none. Names that come from
@@ -27,6 +29,10 @@ from include.respaldo.model.moments import moment_key, parse_moment_key
 from include.respaldo.model.segment import Segment
 
 MANIFEST = "manifest.json"
+#: says that a person has looked at a suspicious backup
+ACKNOWLEDGED = "acknowledged.json"
+#: the list of a tree's files
+FILE_LIST = "files.parquet"
 _TIME = r"\d{8}T\d{6}\.\d{6}Z"
 _SEGMENT = re.compile(
     rf"([0-9A-F]{{16}})-([0-9A-F]{{16}})_({_TIME})-({_TIME})_([0-9A-F]{{16}})_([b-])_([0-9a-f]{{64}})"
@@ -68,6 +74,16 @@ def backup_prefix(source: Source, backup_id: str) -> str:
 def manifest_key(source: Source, backup_id: str) -> str:
     """Key of the object that seals a backup."""
     return backup_prefix(source, backup_id) + MANIFEST
+
+
+def acknowledged_key(source: Source, backup_id: str) -> str:
+    """Key of the object that says that a person has looked at a suspicious backup."""
+    return backup_prefix(source, backup_id) + ACKNOWLEDGED
+
+
+def repository_prefix(category: Category) -> str:
+    """Prefix of the restic repository of a category of trees, with a final slash."""
+    return f"restic/{category.value}/"
 
 
 def parse_backup_key(key: str) -> tuple[Source, str, str] | None:

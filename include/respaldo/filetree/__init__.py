@@ -1,0 +1,1 @@
+"""Trees of files: their lists, and the restic repositories that hold them."""
