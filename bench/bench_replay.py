@@ -154,9 +154,11 @@ def _ours(
         segments, snapshot=manifest.anchor.snapshot, target=request.target, scratch=work
     )
     reduced = time.monotonic()
-    with connect(server.connection(name), name, autocommit=False) as conn:
-        apply_replay(conn, tables)
-        conn.commit()
+    with (
+        connect(server.connection(name), name) as conn,
+        connect(server.connection(name), name) as beside,
+    ):
+        apply_replay(conn, tables, beside=beside)
     applied = time.monotonic()
     _compare(server, name, wanted)
     shutil.rmtree(work)

@@ -301,6 +301,78 @@ def test_the_callers_transaction_goes_on_after_a_log_that_does_not_fit(
     assert rows(conn, "t") == ["(1)"]
 
 
+def test_two_sessions_share_the_tables_between_schema_changes(
+    conn: psycopg.Connection[Any], replays: Replays, postgres: PostgresServer, database: str
+) -> None:
+    tables = [f"t{i}" for i in range(8)]
+    for table in tables:
+        conn.execute(f"create table {table} (id int primary key)")
+    items: list[TableReplay | SchemaReplay] = [
+        replays.table(t, replays.keyed(*(("i", "", str(i)) for i in range(200)))) for t in tables
+    ]
+    command = ReplayCommand("create table seen", "CREATE TABLE", Caller("app", "app", ()))
+    items.append(SchemaReplay(command, Lsn(1), 1))
+    items += [replays.table(t, replays.keyed(("d", "", "7"))) for t in tables]
+    seen: list[int] = []
+
+    def change(replay: SchemaReplay) -> None:
+        # a session of its own: what both did before it is committed
+        seen.extend(len(rows(conn, t)) for t in tables)
+
+    with (
+        connect(postgres.connection(), database) as session,
+        connect(postgres.connection(), database) as beside,
+    ):
+        applied = apply_replay(session, items, change=change, beside=beside)
+    assert seen == [200] * 8
+    assert [len(rows(conn, t)) for t in tables] == [199] * 8
+    assert {(t.inserted, t.deleted) for t in applied.tables.values()} == {(200, 1)}
+
+
+@pytest.mark.parametrize("bad", [0, 5, 9])
+def test_when_a_table_does_not_fit_both_sessions_stop(
+    conn: psycopg.Connection[Any],
+    replays: Replays,
+    postgres: PostgresServer,
+    database: str,
+    bad: int,
+) -> None:
+    items = []
+    for i in range(10):
+        conn.execute(f"create table t{i} (id int primary key)")
+        items.append(replays.table(f"t{i}", replays.keyed(("d" if i == bad else "i", "", str(i)))))
+    with (
+        connect(postgres.connection(), database) as session,
+        connect(postgres.connection(), database) as beside,
+    ):
+        with pytest.raises(LogDiverged, match=f"t{bad}"):
+            apply_replay(session, items, beside=beside)
+        assert session.execute("select 1").fetchone() == beside.execute("select 1").fetchone()
+
+
+def test_beside_event_triggers_that_fire_at_replay_one_session_does_it_all(
+    conn: psycopg.Connection[Any], replays: Replays, postgres: PostgresServer, database: str
+) -> None:
+    """Switched off in one session's transaction, they are not in the other's."""
+    conn.execute("""
+        create function no() returns event_trigger language plpgsql
+            as 'begin raise exception ''never''; end';
+        create table a (id int primary key); create table b (id int primary key);
+        create function nothing() returns trigger language plpgsql as 'begin return null; end';
+        create trigger t after insert on a for each row execute function nothing();
+        create trigger t after insert on b for each row execute function nothing();
+        alter table a enable always trigger t; alter table b enable always trigger t;
+        create event trigger no on ddl_command_start execute function no();
+        alter event trigger no enable always""")
+    items = [replays.table(t, replays.keyed(("i", "", "1"))) for t in ("a", "b")]
+    with (
+        connect(postgres.connection(), database) as session,
+        connect(postgres.connection(), database) as beside,
+    ):
+        apply_replay(session, items, beside=beside)
+    assert rows(conn, "a") == rows(conn, "b") == ["(1)"]
+
+
 def test_triggers_and_rules_do_not_fire_and_are_as_they_were(
     conn: psycopg.Connection[Any], replays: Replays, apply: Any
 ) -> None:

@@ -18,7 +18,10 @@ Table = tuple[str, str]
 
 
 class ExpectedRows:
-    """Follows a replay; counts each table once, before its first change."""
+    """Follows a replay; counts each table once, before its first change.
+
+    :param conn: of its own: those that replay are at work on other tables meanwhile.
+    """
 
     def __init__(self, conn: Session) -> None:
         self._conn = conn
@@ -28,7 +31,7 @@ class ExpectedRows:
     def following(
         self, items: Iterable[TableReplay | SchemaReplay]
     ) -> Iterator[TableReplay | SchemaReplay]:
-        """Pass the items on, each to be carried out before the next is asked for."""
+        """Pass the items on; a schema change is carried out before the next is asked for."""
         for item in items:
             if isinstance(item, TableReplay):
                 self._expect(item)

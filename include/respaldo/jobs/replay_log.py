@@ -70,7 +70,11 @@ def replay_log(
         f"replaying {replayed.changes:,} changes of {replayed.transactions:,} transactions"
     )
     connection = deployment.connection_of(planned.request.to_server)
-    with connect(connection, planned.temporary_name) as conn:
+    with (
+        connect(connection, planned.temporary_name) as conn,
+        connect(connection, planned.temporary_name) as beside,
+        connect(connection, planned.temporary_name) as looking,
+    ):
         schema = SchemaReplayer(
             conn,
             source=str(planned.request.source),
@@ -84,8 +88,14 @@ def replay_log(
             roles.have(roles_of([item.command]))
             schema.run(item.command)
 
-        expected = ExpectedRows(conn)
-        apply_replay(conn, expected.following(items), deployment.progress, change=change)
+        expected = ExpectedRows(looking)
+        apply_replay(
+            conn,
+            expected.following(items),
+            deployment.progress,
+            change=change,
+            beside=beside,
+        )
         notes = list(schema.finish()) if replayed.transactions else []
         with conn.transaction():
             sequences = set_sequences(conn, states, earlier, schema.restarted)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 
 import psycopg
 from psycopg import sql
@@ -25,6 +27,8 @@ from include.respaldo.ports import Progress
 from include.respaldo.postgres.apply_keyed import apply_keyed, apply_moves
 from include.respaldo.postgres.apply_rows import apply_rows
 from include.respaldo.postgres.connect import SETTINGS, Session
+from include.respaldo.postgres.epoch import Epoch
+from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.quiet import replaying, unattended
 from include.respaldo.postgres.replay_target import Target, find_target
 
@@ -75,6 +79,7 @@ def apply_replay(
     progress: Progress | None = None,
     *,
     change: Callable[[SchemaReplay], None] | None = None,
+    beside: Session | None = None,
 ) -> Applied:
     """Apply the last state of every row, and the schema changes between them, in order.
 
@@ -83,9 +88,11 @@ def apply_replay(
     change; the caller commits the last.
 
     :param change: carries out one schema change; no transaction is open when it is called.
+    :param beside: a second session in autocommit, as `conn` then is: it takes the next table while
+        `conn` is at work, in a transaction of its own, so that a failure may leave its half.
     :raises LogDiverged: the log does not fit the database; names the table.
     """
-    work = _Application(conn, progress)
+    work = _Application(progress)
     pending = iter(items)
     item = next(pending, None)
     while item is not None:
@@ -101,12 +108,33 @@ def apply_replay(
             change(item)
             item = next(pending, None)
             continue
+        epoch = Epoch(item, pending)
+        if beside is None or conn.execute(query("firing_event_triggers")).fetchall():
+            # whose switching off no second session would see
+            _share(conn, epoch, work)
+        else:
+            with ThreadPoolExecutor(1, "beside") as pool:
+                other = pool.submit(_share, beside, epoch, work)
+                _share(conn, epoch, work)
+                other.result()
+        item = epoch.after
+    return Applied(work.tables)
+
+
+def _share(conn: Session, epoch: Epoch, work: _Application) -> None:
+    """Apply tables of the epoch until there are no more, in one transaction."""
+    item = epoch.take()
+    if item is None:
+        return
+    try:
         with replaying(conn):
             _set_up(conn)
-            while isinstance(item, TableReplay):
-                work.apply(item)
-                item = next(pending, None)
-    return Applied(work.tables)
+            while item is not None:
+                work.apply(conn, item)
+                item = epoch.take()
+    except BaseException:
+        epoch.stop()
+        raise
 
 
 def _set_up(conn: Session) -> None:
@@ -124,22 +152,23 @@ def _set_up(conn: Session) -> None:
 
 
 class _Application:
-    """Tables applied so far."""
+    """Tables applied so far, by one session or two."""
 
-    def __init__(self, conn: Session, progress: Progress | None) -> None:
+    def __init__(self, progress: Progress | None) -> None:
         self.tables: dict[tuple[str, str], TableApplied] = {}
-        self._conn = conn
         self._progress = progress
         self._changed = 0
+        self._lock = Lock()
 
-    def apply(self, replay: TableReplay) -> None:
+    def apply(self, conn: Session, replay: TableReplay) -> None:
         """Apply all that happens to one table, which is looked up as it is now."""
-        target = find_target(self._conn, replay.relation)
-        if self._progress:
-            self._progress.step(f"replaying {target}")
+        target = find_target(conn, replay.relation)
+        with self._lock:
+            if self._progress:
+                self._progress.step(f"replaying {target}")
         try:
-            with unattended(self._conn, target.relation, target.table):
-                found = _apply_table(self._conn, target, replay)
+            with unattended(conn, target.relation, target.table):
+                found = _apply_table(conn, target, replay)
         except psycopg.Error as e:
             if (e.sqlstate or "")[:2] not in _MISFITS:
                 raise
@@ -148,10 +177,11 @@ class _Application:
                 hint="choose a moment before, or one after the next full backup",
             ) from None
         name = (target.schema, target.name)
-        self.tables[name] = found + self.tables.get(name)
-        if self._progress:
+        with self._lock:
+            self.tables[name] = found + self.tables.get(name)
             self._changed += found.deleted + found.updated + found.inserted
-            self._progress.advance(self._changed, None, "rows")
+            if self._progress:
+                self._progress.advance(self._changed, None, "rows")
 
 
 def _without_values(error: psycopg.Error) -> str:
