@@ -22,7 +22,7 @@ from include.respaldo.model.moments import moment_key
 from include.respaldo.model.units import duration_text, size_text
 from include.respaldo.postgres.connect import connect
 from include.respaldo.postgres.introspect import database_activity
-from include.respaldo.postgres.locks import try_lock
+from include.respaldo.postgres.locks import locked
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -151,8 +151,11 @@ def _drain(
     deployment: Deployment, server: ServerConfig, mode: ArchiveMode, stop: threading.Event
 ) -> ArchiveReport:
     begun = time.monotonic()
-    with connect(deployment.connection_of(server.name), server.database) as conn:
-        if not try_lock(conn, f"respaldo archive {server.name}"):
+    with (
+        connect(deployment.connection_of(server.name), server.database) as conn,
+        locked(conn, f"respaldo archive {server.name}") as free,
+    ):
+        if not free:
             raise Busy(
                 f"another archiver is draining server {server.name!r}",
                 hint="one at a time is enough: it drains all databases of the server",

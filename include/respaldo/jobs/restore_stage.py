@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from include.respaldo.errors import Busy, RestoreFailed
 from include.respaldo.jobs.plan_restore import RestorePlan
 from include.respaldo.postgres.connect import Session, connect
-from include.respaldo.postgres.locks import try_lock
+from include.respaldo.postgres.locks import locked
 from include.respaldo.postgres.new_database import database_comment, set_comment
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ _MARK = "respaldo: "
 def exclusively(deployment: Deployment, planned: RestorePlan) -> Iterator[Session]:
     """Yield an administrative session that alone works on this restore."""
     server = deployment.server(planned.request.to_server)
-    with connect(deployment.connection_of(server.name), server.database) as admin:
-        if not try_lock(admin, f"respaldo restore {planned.temporary_name}"):
+    with (
+        connect(deployment.connection_of(server.name), server.database) as admin,
+        locked(admin, f"respaldo restore {planned.temporary_name}") as free,
+    ):
+        if not free:
             raise Busy(
                 f"{planned.request.new_name!r} is being restored by somebody else now",
                 hint="wait for that restore, or choose another name",
