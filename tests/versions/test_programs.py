@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,17 @@ def test_a_database_of_the_builtin_locale_provider_gets_its_like(server: Server)
     finally:
         for name in made:
             drop_database(new, name)
+
+
+def test_rules_of_an_icu_locale_are_asked_for_and_refused_by_a_server_without(
+    server: Server,
+) -> None:
+    """No server here that knows them (16 and later) has ICU: what 15 says shows the asking."""
+    old = server(15)
+    with connect(old.connection(), "postgres") as conn:
+        properties = read_properties(conn)
+    assert properties.icu_rules == ""
+    tailored = replace(properties, locale_provider="i", icu_locale="de", icu_rules="&a < g")
+    with old.connect() as admin, pytest.raises(RestoreRefused, match="icu_rules"):
+        create_database(admin, "tailored", tailored)
+    assert not old.execute("select from pg_database where datname = 'tailored'")

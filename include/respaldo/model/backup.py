@@ -118,6 +118,8 @@ class DatabaseProperties:
     #: "c" (libc), "i" (ICU) or "b" (built in); as pg_database.datlocprovider
     locale_provider: str = "c"
     icu_locale: str | None = None
+    #: what tailors the ICU locale's order (since PostgreSQL 16); "": nothing
+    icu_rules: str = ""
     connection_limit: int = -1
     comment: str | None = None
     #: (role or "" for all roles, "name=value"), as in pg_db_role_setting

@@ -52,6 +52,8 @@ def create_database(
     if properties.locale_provider == "i":
         options.append(sql.SQL("LOCALE_PROVIDER icu"))
         options.append(sql.SQL("ICU_LOCALE {}").format(sql.Literal(properties.icu_locale)))
+        if properties.icu_rules:
+            options.append(sql.SQL("ICU_RULES {}").format(sql.Literal(properties.icu_rules)))
     elif properties.locale_provider == "b":
         options.append(sql.SQL("LOCALE_PROVIDER builtin"))
         options.append(sql.SQL("BUILTIN_LOCALE {}").format(sql.Literal(properties.icu_locale)))

@@ -5,6 +5,7 @@ SELECT pg_get_userbyid(d.datdba) AS owner,
        d.datctype AS ctype,
        coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS locale_provider,
        coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS icu_locale,
+       coalesce(to_jsonb(d) ->> 'daticurules', '') AS icu_rules,
        d.datconnlimit AS connection_limit,
        shobj_description(d.oid, 'pg_database') AS comment,
        ARRAY(SELECT ARRAY[CASE WHEN s.setrole = 0 THEN '' ELSE pg_get_userbyid(s.setrole) END, item]
