@@ -215,9 +215,8 @@ class Host:
             check=False,
         )
         if check and done.returncode:
-            raise RuntimeError(
-                f"{argv[0]} ended with {done.returncode} in {self.name}:\n{done.stdout}{done.stderr}"
-            )
+            said = done.stdout + done.stderr
+            raise RuntimeError(f"{argv[0]} ended with {done.returncode} in {self.name}:\n{said}")
         return done
 
     def add_user(self, name: str) -> None:

@@ -96,11 +96,11 @@ def _make(base: Path) -> None:
     making = base.with_name(f"{base.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     log = base.with_name("making.log")
+    command = ("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}")
     with log.open("wb") as out:
         try:
             done = subprocess.run(
-                ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-                + [RELEASE, str(making), ARCHIVE],
+                [*command, RELEASE, str(making), ARCHIVE],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -1,1 +1,1 @@
-"""Hosts reached over SSH."""
+"""Hosts that are reached over SSH, through OpenSSH's own programs."""
