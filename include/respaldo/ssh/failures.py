@@ -44,10 +44,8 @@ def _wrong_host_key(host: str, expected: HostKey, log: str) -> ConfigurationErro
     return ConfigurationError(
         f"{host} is not the host it was: expected the {expected.kind} key with fingerprint "
         f"{expected.fingerprint}, it shows {shows}",
-        hint="if the host was installed anew, "
-        + HOST_KEY_HINT
-        + "; if not, somebody may be posing "
-        "as it: do not go on before you know",
+        hint=f"if the host was installed anew, {HOST_KEY_HINT}; if not, somebody may be posing as "
+        "it: do not go on before you know",
     )
 
 

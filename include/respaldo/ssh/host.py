@@ -55,7 +55,7 @@ Host {alias}
   ForwardX11 no
   ClearAllForwardings yes
   RequestTTY no
-  LogLevel ERROR
+  LogLevel INFO
 """
 
 

@@ -85,9 +85,9 @@ def private_key_of(connection: Connection) -> bytes:
     if not file:
         raise ConfigurationError(
             f"{where} has no key: a password alone is not supported",
-            hint="make one (ssh-keygen -t ed25519); its public part belongs into authorized_keys of "
-            "the host's account, the private one into the extra 'private_key' (or its path, the "
-            "same on every worker, into 'key_file')",
+            hint="make one (ssh-keygen -t ed25519); its public part belongs into authorized_keys "
+            "of the host's account, the private one into the extra 'private_key' (or its path, "
+            "the same on every worker, into 'key_file')",
         )
     try:
         return Path(str(file)).read_bytes()
