@@ -64,6 +64,17 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class ReadProblem:
+    """One entry that could not be brought here as it is; what was brought says nothing of it."""
+
+    #: relative to the source's root; "" where it is not known which
+    path: str
+    problem: Problem
+    #: for people: ``Permission denied``
+    reason: str
+
+
+@dataclass(frozen=True)
 class Changes:
     """How a tree differs from that of the backup before it: numbers of files, and bytes."""
 
