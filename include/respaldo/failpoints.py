@@ -28,6 +28,9 @@ LOG_TRIMMED = "log_trimmed"
 SEGMENTS_REMOVED = "segments_removed"
 CHAIN_EMPTIED = "chain_emptied"
 RETAINED_IN_PRIMARY = "retained_in_primary"
+#: ... and the geo-redundancy check
+DAMAGED_REMOVED = "damaged_removed"
+OBJECT_HEALED = "object_healed"
 
 _VARIABLE = "RESPALDO_FAILPOINT"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -19,6 +19,21 @@ class StoredObject:
     key: str
     size: int
     modified_at: datetime
+    #: what the store calls these bytes, without quotes; two that are equal mean the same bytes,
+    #: two that differ need not mean others; "": it says nothing
+    etag: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a store keeps of an object's bytes, in hexadecimal; "" where it keeps nothing.
+
+    :ivar sha256: the digest that was checked when the object was written.
+    :ivar md5: of the bytes as they are stored.
+    """
+
+    sha256: str = ""
+    md5: str = ""
 
 
 class Vault(Protocol):
@@ -68,6 +83,12 @@ class Vault(Protocol):
 
     def find(self, key: str) -> StoredObject | None:
         """Return the object, or None where there is none."""
+
+    def recorded(self, key: str) -> Recorded:
+        """Return what the store keeps of an object's bytes: asked for, nothing is downloaded.
+
+        :raises KeyNotFound: no such object.
+        """
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         """Yield the objects below a prefix in the order of their keys, those past `after` only."""

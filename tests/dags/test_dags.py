@@ -21,9 +21,11 @@ from include.respaldo.orchestration.tenant_choices import write_choices
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
+    "acknowledge_backup",
     "archive_query_log",
     "backup_system_database",
     "backup_tenant_databases",
+    "geo_redundancy_check",
     "restore_tenant_database",
     "retention",
 }

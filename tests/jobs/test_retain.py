@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from include.respaldo.errors import SomeFailed, SourceError, VaultUnreachable
-from include.respaldo.jobs import retain as job
+from include.respaldo.jobs import decide_retention as job
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.jobs.plan_restore import RestoreRequest
 from include.respaldo.jobs.read_catalog import read_catalog
@@ -258,7 +258,7 @@ def test_archiving_goes_on_and_every_moment_of_the_window_restores_after_retenti
     (chain,) = before.chains
     assert chain.until is not None
     window = chain.until - begins
-    monkeypatch.setattr(job, "policy_of", lambda config: Policy(1, 0, 0, window=window))
+    monkeypatch.setattr(job, "policy_of", lambda *_: Policy(1, 0, 0, window=window))
 
     report = retain(site.deployment(), [tenant])
 

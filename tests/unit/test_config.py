@@ -46,7 +46,8 @@ def mistakes(text: str) -> list[str]:
 def test_the_example_is_valid_and_writes_out_every_default() -> None:
     example = load_config(ROOT / "respaldo.example.yaml")
     short = parse_config(GOOD)
-    for section in ("batches", "retention", "query_log", "restore", "schedule", "unusual"):
+    sections = ("batches", "retention", "redundancy", "query_log", "restore", "schedule", "unusual")
+    for section in sections:
         assert getattr(example, section) == getattr(short, section)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from include.respaldo.cli import commands
+from include.respaldo.cli import commands, redundancy
 from include.respaldo.cli.screen import TerminalProgress
 from include.respaldo.config import load_config
 from include.respaldo.connections import from_environment
@@ -32,6 +32,12 @@ EXIT_CODES = """exit codes:
   4  some sources failed, the others are done
   5  a server or a vault does not answer, or somebody else is at it: try again later
 """
+
+#: modules of further commands
+TOPICS = (redundancy,)
+COMMANDS = commands.COMMANDS | {
+    name: run for topic in TOPICS for name, run in topic.COMMANDS.items()
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,6 +122,8 @@ def parser() -> argparse.ArgumentParser:
     changes.add_argument("--tz", help="time zone of times without offset")
     changes.add_argument("--table", help="only this table (schema.table)")
     changes.add_argument("--rows", action="store_true", help="show the changed rows too")
+    for topic in TOPICS:
+        topic.add_commands(command)
     return top
 
 
@@ -126,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = TerminalProgress(quiet=arguments.quiet or arguments.json)
     try:
         deployment = Deployment(load_config(arguments.config), from_environment, progress=progress)
-        return commands.COMMANDS[arguments.command](deployment, arguments)
+        return COMMANDS[arguments.command](deployment, arguments)
     except RespaldoError as error:
         if arguments.json:
             problem = {

@@ -116,6 +116,14 @@ class Retention(Section):
     schedule: Cron = "0 6 * * *"
 
 
+class Redundancy(Section):
+    """When the two regions are compared, and what is too young to be compared."""
+
+    schedule: Cron = "30 7 * * *"
+    #: what was written later may still be under way to the other region
+    settle: Annotated[Duration, duration_between("0s", "7d")] = timedelta(hours=1)
+
+
 class QueryLog(Section):
     """The cadence of archiving."""
 
@@ -157,6 +165,7 @@ class Config(Section):
     system_database: SystemDatabase | None = None
     batches: Batches = Batches()
     retention: Retention = Retention()
+    redundancy: Redundancy = Redundancy()
     query_log: QueryLog = QueryLog()
     restore: Restore = Restore()
     hosts: tuple[HostConfig, ...] = ()

@@ -10,31 +10,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
 from include.respaldo import failpoints
 from include.respaldo.errors import RespaldoError, SomeFailed, SourceError, VaultUnreachable
 from include.respaldo.jobs.clean_up import clean_up
-from include.respaldo.jobs.read_catalog import archived_sources, newest_coverage, read_catalog
+from include.respaldo.jobs.decide_retention import decide
+from include.respaldo.jobs.read_catalog import archived_sources, newest_coverage
 from include.respaldo.jobs.retention_report import RetentionReport
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source
 from include.respaldo.model.moments import moment_key
-from include.respaldo.model.retention import (
-    LogVerdict,
-    Policy,
-    RetentionPlan,
-    plan_retention,
-    superfluous_coverage,
-)
+from include.respaldo.model.retention import LogVerdict, RetentionPlan, superfluous_coverage
 from include.respaldo.ports import Vault
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from include.respaldo.config import Config
     from include.respaldo.jobs.deployment import Deployment
     from include.respaldo.model.segment import Covered
     from include.respaldo.vault.mirror import MirroredVault
@@ -111,29 +104,10 @@ def plan_source(
     :raises SourceError: what exists of it is not known for sure, or its newest backup is not whole
         in one of the regions: then nothing may go.
     """
-    catalog = read_catalog(deployment, source, coverage)
-    if catalog.notes:
-        raise SourceError(
-            f"not all that exists of it could be read: {'; '.join(catalog.notes)}",
-            hint="see what damaged it; once that is healed or removed by hand, the rest can go",
-        )
-    plan = plan_retention(
-        source,
-        catalog.backups,
-        policy_of(deployment.config),
-        now,
-        deployment.config.zone,
-        chains=catalog.chains,
-    )
+    plan = decide(deployment, source, now, coverage)
     if plan.removes_anything:
         _look_whether_kept_are_whole(plan, regions)
     return plan
-
-
-def policy_of(config: Config) -> Policy:
-    """Return what the configuration says of databases."""
-    kept = config.retention
-    return Policy(kept.daily, kept.weekly, kept.monthly, window=timedelta(days=kept.query_log_days))
 
 
 class Regions:

@@ -5,7 +5,8 @@ Promises, which tests/property/test_retention.py holds it to:
 - the newest backup never goes;
 - a moment within the recovery window that can be had before can be had after;
 - what goes today would go at any later time, too: nothing is missed that went too early;
-- once it was carried out, wholly or in part, nothing further goes.
+- once it was carried out, wholly or in part, nothing further goes;
+- a suspicious backup that nobody has acknowledged stays, and so does all from before it.
 
 The recovery window is counted back from the last moment that the source is known of, not from now:
 a server that is lost, or whose backups stopped, keeps all that leads to its last moment.
@@ -14,7 +15,7 @@ a server that is lost, or whose backups stopped, keeps all that leads to its las
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import takewhile
@@ -134,11 +135,13 @@ def plan_retention(
     zone: tzinfo,
     *,
     chains: Sequence[Chain] = (),
+    unacknowledged: Collection[str] = (),
 ) -> RetentionPlan:
     """Return what is kept of a source's sealed backups and query log, what goes, and why.
 
     :param zone: that of people: whose days, weeks and months these are.
     :param chains: of a database, oldest first, with their barriers.
+    :param unacknowledged: ids of suspicious backups at which nobody has looked.
     """
     newest_first = sorted(backups, key=attrgetter("backup_id"), reverse=True)
     by_moment = sorted(newest_first, key=_at, reverse=True)
@@ -160,6 +163,8 @@ def plan_retention(
         for backup in bases:
             reasons[backup.backup_id].append(f"{policy.window_text} needs it")
         serving = [*within, *bases]
+    for found, reason in _held(newest_first, unacknowledged):
+        reasons[found].append(reason)
     why_not = f"no longer among the {policy.text} ones"
     if policy.window is not None:
         why_not = f"older than {policy.window_text} needs, and {why_not}"
@@ -181,6 +186,21 @@ def superfluous_coverage(recorded: Sequence[datetime], now: datetime) -> tuple[d
         return ()
     since = min(now, max(recorded)) - COVERAGE_KEPT
     return tuple(at for at in recorded if at < since)
+
+
+def _held(newest_first: Sequence[Backup], suspicious: Collection[str]) -> Iterable[tuple[str, str]]:
+    """Yield the id and the reason of each backup that waits until somebody has looked.
+
+    Of several suspicious ones each holds what is older than itself: the first may be a false alarm,
+    and the good ones before the next one are needed.
+    """
+    holding = ""
+    for backup in newest_first:
+        if backup.backup_id in suspicious:
+            holding = holding or backup.backup_id
+            yield backup.backup_id, "suspicious, and nobody has acknowledged it"
+        elif holding:
+            yield backup.backup_id, f"older than the suspicious {holding}, not acknowledged yet"
 
 
 def _at(backup: Backup) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from include.respaldo.errors import CorruptObject, KeyNotFound, KeyTaken, VaultUnreachable
-from include.respaldo.ports import StoredObject, Vault
+from include.respaldo.ports import Recorded, StoredObject, Vault
 from include.respaldo.vault.digests import check_digest, receive, sha256_of
 
 
@@ -27,6 +28,8 @@ class MemoryVault:
         self._name = name
         self._region = region
         self._objects: dict[str, tuple[bytes, datetime]] = {}
+        #: key -> digest when it was written
+        self._written: dict[str, str] = {}
         self._incomplete: list[tuple[str, datetime]] = []
         self._lock = Lock()
 
@@ -45,6 +48,7 @@ class MemoryVault:
         check_digest(data, sha256, f"the bytes offered for {key!r}")
         with self._lock:
             standing = self._objects.setdefault(key, (data, datetime.now(UTC)))[0]
+            self._written.setdefault(key, sha256)
         if standing != data:
             raise KeyTaken(
                 f"the {self._region} vault ({self.uri}): {key!r} holds {len(standing)} bytes with "
@@ -71,15 +75,19 @@ class MemoryVault:
         self._reach()
         if key not in self._objects:
             return None
-        data, at = self._objects[key]
-        return StoredObject(key, len(data), at)
+        return self._listed(key)
+
+    def recorded(self, key: str) -> Recorded:
+        self._reach()
+        if key not in self._objects:
+            raise KeyNotFound(f"the {self._region} vault ({self.uri}) has no {key!r}")
+        return Recorded(self._written[key], _md5(self._objects[key][0]))
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         self._reach()
         # S3 sorts by the bytes of UTF-8, which is the order of code points
         for key in sorted(k for k in self._objects if k.startswith(prefix) and k > after):
-            data, at = self._objects[key]
-            yield StoredObject(key, len(data), at)
+            yield self._listed(key)
 
     def copy_from(self, other: Vault, key: str, *, sha256: str) -> None:
         self._reach()
@@ -90,6 +98,7 @@ class MemoryVault:
     def delete(self, key: str) -> None:
         self._reach()
         self._objects.pop(key, None)
+        self._written.pop(key, None)
 
     def delete_all(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -120,9 +129,17 @@ class MemoryVault:
             data = bytes(flipped)
         self._objects[key] = (data, at)
 
+    def _listed(self, key: str) -> StoredObject:
+        data, at = self._objects[key]
+        return StoredObject(key, len(data), at, _md5(data))
+
     def _reach(self) -> None:
         if not self.reachable:
             raise VaultUnreachable(
                 f"the {self._region} vault ({self.uri}) does not answer",
                 hint="set reachable to True",
             )
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -19,11 +19,12 @@ from include.respaldo.errors import (
     VaultError,
     VaultUnreachable,
 )
-from include.respaldo.ports import StoredObject, Vault
+from include.respaldo.ports import Recorded, StoredObject, Vault
 from include.respaldo.vault.digests import check_digest, receive
 from include.respaldo.vault.s3_client import bucket_and_prefix, connect, same_service
 from include.respaldo.vault.s3_copy import copy_on_server
 from include.respaldo.vault.s3_errors import Answers, Reader
+from include.respaldo.vault.s3_recorded import recorded_in
 from include.respaldo.vault.s3_upload import SMALL, digest_header, upload_parts
 
 SHA256 = "sha256"
@@ -232,7 +233,14 @@ class S3Vault:
         head = self.head(key)
         if head is None:
             return None
-        return StoredObject(key, int(head["ContentLength"]), head["LastModified"])
+        etag = str(head.get("ETag", "")).strip('"')
+        return StoredObject(key, int(head["ContentLength"]), head["LastModified"], etag)
+
+    def recorded(self, key: str) -> Recorded:
+        head = self.head(key, ChecksumMode="ENABLED")
+        if head is None:
+            raise KeyNotFound(f"{self.name} has no {key!r}")
+        return recorded_in(head)
 
     def head(self, key: str, **more: str) -> dict[str, Any] | None:
         """Return what the service says of an object, or None; ``Metadata`` in lower case."""
@@ -257,7 +265,8 @@ class S3Vault:
                 page = self.client.list_objects_v2(**query)
             for entry in page.get("Contents", ()):
                 key = entry["Key"].removeprefix(self._prefix)
-                yield StoredObject(key, int(entry["Size"]), entry["LastModified"])
+                etag = str(entry.get("ETag", "")).strip('"')
+                yield StoredObject(key, int(entry["Size"]), entry["LastModified"], etag)
             if not page.get("IsTruncated"):
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
