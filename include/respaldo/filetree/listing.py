@@ -1,0 +1,299 @@
+"""The list of a tree as it is now, with digests; what did not change is not read again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from include.respaldo.filetree.columns import LISTED, ROWS, Sorted, column, entries_of
+from include.respaldo.filetree.digests import SCHEMA as KNOWN
+from include.respaldo.filetree.digests import DigestCache
+from include.respaldo.filetree.hashing import attributes_digest, hash_file
+from include.respaldo.filetree.patterns import Patterns
+from include.respaldo.filetree.walk import Row, row_of, walk
+from include.respaldo.model.file_tree import Entry, Kind, Problem
+from include.respaldo.ports import Progress
+
+#: a file touched more recently than that may change again without a trace
+_SETTLED_AFTER = 2_000_000_000
+_WORKERS = min(4, os.cpu_count() or 1)
+_PORTION = 64
+
+
+class ListedTree:
+    """A tree as it was listed; its rows lie in an unnamed temporary file, not in memory.
+
+    Leaving the block, or forgetting it, removes them.
+    """
+
+    def __init__(self, scratch: Path | None = None) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="respaldo-list-", dir=scratch)
+        Path(name).unlink()
+        self._path = f"/proc/self/fd/{descriptor}"
+        self._close = weakref.finalize(self, os.close, descriptor)
+        self.rows = 0
+        #: files whose content was read, and their bytes
+        self.files_read = 0
+        self.bytes_read = 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __enter__(self) -> ListedTree:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @property
+    def entries(self) -> ListedTree:
+        """The entries in the order of their paths' bytes; can be gone through again and again."""
+        return self
+
+    def __iter__(self) -> Iterator[Entry]:
+        for batch in self.batches():
+            yield from entries_of(batch)
+
+    @property
+    def digests(self) -> DigestCache:
+        """What the next listing need not read again."""
+        return DigestCache(_Batches(self))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as columns (`LISTED`)."""
+        with pa.OSFile(self._path) as source:
+            reader = pa.ipc.open_file(source)
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
+
+
+class _Batches:
+    def __init__(self, tree: ListedTree) -> None:
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self._tree.batches()
+
+
+def list_tree(
+    root: Path,
+    patterns: Patterns,
+    *,
+    one_file_system: bool,
+    known: DigestCache | None,
+    progress: Progress,
+    scratch: Path | None = None,
+) -> ListedTree:
+    """Return every entry that is taken, with the digests of all files.
+
+    Unreadable entries, and files that change or vanish while they are read, are listed with their
+    problem. Memory stays the same however many there are.
+
+    :param known: the digests of an earlier listing: reused where size, times and inode are equal.
+    :param scratch: folder for the temporary file of the rows; None: the system's.
+    :raises SourceError: the root cannot be read.
+    """
+    progress.step("listing")
+    listed = ListedTree(scratch)
+    try:
+        with (
+            ThreadPoolExecutor(_WORKERS, "hash") as pool,
+            pa.OSFile(listed._path, "wb") as scratch_file,
+            pa.ipc.new_file(
+                scratch_file, LISTED, options=pa.ipc.IpcWriteOptions(compression="lz4")
+            ) as writer,
+        ):
+            reading = _Reading(os.fsencode(root), listed, known, progress, pool)
+            rows: list[Row] = []
+            for piece in walk(root, patterns, one_file_system=one_file_system):
+                rows += piece
+                if len(rows) >= ROWS:
+                    writer.write_batch(reading.batch(rows))
+                    rows = []
+            if rows:
+                writer.write_batch(reading.batch(rows))
+    except BaseException:
+        listed._close()
+        raise
+    return listed
+
+
+class _Read(NamedTuple):
+    """What reading an entry adds to a look at it."""
+
+    sha256: str = ""
+    target: bytes = b""
+    xattrs: str = ""
+    incompressible: bool = False
+    problem: Problem | None = None
+    #: of a file, after it was read
+    status: os.stat_result | None = None
+
+
+class _Reading:
+    """What is carried from one batch of rows to the next."""
+
+    def __init__(
+        self,
+        root: bytes,
+        listed: ListedTree,
+        known: DigestCache | None,
+        progress: Progress,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._root = root
+        self._listed = listed
+        self._known = Sorted(known.batches() if known else (), KNOWN)
+        self._progress = progress
+        self._pool = pool
+        #: (device, inode) -> number of a file with several names, and how it was read
+        self._links: dict[tuple[int, int], tuple[int, _Read | None]] = {}
+
+    def batch(self, rows: list[Row]) -> pa.RecordBatch:
+        """Return the rows as columns, with their digests."""
+        began = time.time_ns()
+        seen = _columns(rows)
+        known = self._match(seen)
+        unknown = pc.invert(column(known, "found"))
+        at = pc.indices_nonzero(unknown).to_pylist()
+        read = self._read([rows[i] for i in at])
+        if self._corrected(rows, at, read):
+            seen = _columns(rows)
+        settled = [
+            not (r.problem or row.kind is not Kind.FILE)
+            and max(row.mtime_ns, row.ctime_ns) < began - _SETTLED_AFTER
+            for row, r in zip([rows[i] for i in at], read, strict=True)
+        ]
+
+        def merged(name: str, values: list[Any]) -> pa.Array:
+            own = pa.array(values, LISTED.field(name).type)
+            return pc.replace_with_mask(column(known, name), unknown, own)
+
+        columns = {
+            **seen,
+            "sha256": merged("sha256", [r.sha256 for r in read]),
+            "xattrs": merged("xattrs", [r.xattrs for r in read]),
+            "incompressible": merged("incompressible", [r.incompressible for r in read]),
+            "settled": merged("settled", settled),
+            "target": _scattered("target", at, [r.target for r in read], len(rows), b""),
+            "problem": _scattered("problem", at, [r.problem for r in read], len(rows), None),
+            "hard_link": self._numbers(rows),
+        }
+        self._listed.rows += len(rows)
+        self._progress.advance(self._listed.rows, None, "entries")
+        return pa.RecordBatch.from_arrays([columns[n] for n in LISTED.names], schema=LISTED)
+
+    def _match(self, seen: dict[str, pa.Array]) -> pa.RecordBatch:
+        """Return what is known of each row, and whether it is still true (``found``)."""
+        paths = seen["path"]
+        table = self._known.through(paths[-1].as_py())
+        at = pc.index_in(paths, value_set=column(table, "path"))
+        same = pc.equal(seen["kind"], Kind.FILE.value)
+        for name in ("size", "mtime_ns", "ctime_ns", "inode"):
+            same = pc.and_(same, pc.equal(seen[name], column(table, name).take(at)))
+        same = same.fill_null(False)
+        columns = {"found": same, "settled": same}
+        for name, default in (("sha256", ""), ("xattrs", ""), ("incompressible", False)):
+            columns[name] = column(table, name).take(at).fill_null(default)
+        return pa.RecordBatch.from_pydict(columns)
+
+    def _read(self, rows: list[Row]) -> list[_Read]:
+        """Read what is not known, with a few threads: digests are made outside Python's lock."""
+        single = [row for row in rows if row.links < 2 or row.kind is not Kind.FILE]
+        portions = [single[i : i + _PORTION] for i in range(0, len(single), _PORTION)]
+        results = (r for portion in self._pool.map(self._portion, portions) for r in portion)
+        found = []
+        for row in rows:
+            if row.links < 2 or row.kind is not Kind.FILE:
+                read = next(results)
+            else:
+                number, earlier = self._linked(row)
+                read = earlier or self._one(row)
+                self._links[row.device, row.inode] = (number, read)
+            found.append(read)
+            if row.kind is Kind.FILE:
+                self._listed.files_read += 1
+                self._listed.bytes_read += row.size
+        return found
+
+    def _portion(self, rows: list[Row]) -> list[_Read]:
+        return [self._one(row) for row in rows]
+
+    def _one(self, row: Row) -> _Read:
+        path = self._root + b"/" + row.path if row.path else self._root
+        if row.unreadable:
+            return _Read(problem=Problem.UNREADABLE)
+        try:
+            if row.kind is Kind.FILE:
+                hashed = hash_file(path)
+                xattrs = "" if hashed.status is None else attributes_digest(path)
+                return _Read(
+                    sha256=hashed.sha256,
+                    xattrs=xattrs,
+                    incompressible=hashed.incompressible,
+                    problem=hashed.problem,
+                    status=hashed.status,
+                )
+            target = os.readlink(path) if row.kind is Kind.LINK else b""
+            return _Read(target=target, xattrs=attributes_digest(path))
+        except FileNotFoundError:
+            return _Read(problem=Problem.VANISHED)
+        except OSError:
+            return _Read(problem=Problem.UNREADABLE)
+
+    def _corrected(self, rows: list[Row], at: list[int], read: list[_Read]) -> bool:
+        """Put what a file was when it was read into its row; return whether any differed."""
+        any_differed = False
+        for i, found in zip(at, read, strict=True):
+            if found.status is None:
+                continue
+            now = row_of(rows[i].path, found.status)
+            if now != rows[i]:
+                rows[i] = now
+                any_differed = True
+        return any_differed
+
+    def _linked(self, row: Row) -> tuple[int, _Read | None]:
+        return self._links.setdefault((row.device, row.inode), (len(self._links) + 1, None))
+
+    def _numbers(self, rows: list[Row]) -> pa.Array:
+        numbers = [
+            self._linked(row)[0] if row.links > 1 and row.kind is Kind.FILE else 0 for row in rows
+        ]
+        return pa.array(numbers, pa.int64())
+
+
+_SEEN = {
+    "path": 0,
+    "kind": 1,
+    "size": 2,
+    "mode": 3,
+    "uid": 4,
+    "gid": 5,
+    "mtime_ns": 6,
+    "ctime_ns": 7,
+    "inode": 8,
+}
+
+
+def _columns(rows: list[Row]) -> dict[str, pa.Array]:
+    across = list(zip(*rows, strict=True))
+    return {name: pa.array(across[at], LISTED.field(name).type) for name, at in _SEEN.items()}
+
+
+def _scattered(name: str, at: list[int], values: list[Any], rows: int, default: Any) -> pa.Array:
+    if all(value == default for value in values):
+        return pa.array([default], LISTED.field(name).type).take(pa.array([0] * rows))
+    whole = [default] * rows
+    for i, value in zip(at, values, strict=True):
+        whole[i] = value
+    return pa.array(whole, LISTED.field(name).type)
