@@ -163,9 +163,20 @@ def _find(deployment: Deployment, source: Source, backup_id: str) -> Manifest:
 
 
 def _read(vaults: MirroredVault, key: str) -> Acknowledgement | None:
-    try:
-        return vaults.read_verified(key, Acknowledgement.from_bytes)
-    except VaultError as error:
-        if not isinstance(error, KeyNotFound):
-            log.warning("%s cannot be used: %s", key, error.message)
-        return None
+    """Return what one of the regions that answer holds whole.
+
+    :raises VaultUnreachable: neither answers.
+    """
+    lost: list[VaultUnreachable] = []
+    for vault in (vaults.primary, vaults.replica):
+        try:
+            return Acknowledgement.from_bytes(vault.read(key))
+        except KeyNotFound:
+            continue
+        except VaultUnreachable as error:
+            lost.append(error)
+        except (ValueError, VaultError) as error:
+            log.warning("%s cannot be used in the %s vault: %s", key, vault.region, error)
+    if len(lost) == 2:
+        raise lost[0]
+    return None

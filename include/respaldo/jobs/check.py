@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from include.respaldo.errors import RespaldoError
+from include.respaldo.jobs.acknowledge import suspicious_backups
 from include.respaldo.jobs.discover import discover_server
 from include.respaldo.jobs.plan_restore import TEMPORARY_PREFIX
 from include.respaldo.jobs.read_catalog import DATABASES
@@ -59,6 +60,7 @@ def _findings(deployment: Deployment) -> Iterator[Finding]:
     else:
         for vault in vaults:
             yield _vault(vault)
+        yield from _suspicious(deployment)
     for server in config.servers:
         yield from _server(deployment, server)
 
@@ -93,6 +95,23 @@ def _vault(vault: Vault) -> Finding:
     if not same:
         return Finding(subject, "it returns other bytes than were stored", False, "do not use it")
     return Finding(subject, "can be written, read and listed")
+
+
+def _suspicious(deployment: Deployment) -> Iterator[Finding]:
+    """Yield the suspicious backups at which nobody has looked; they hold retention back."""
+    try:
+        found = suspicious_backups(deployment)
+    except RespaldoError:
+        return  # no vault answers: that is said already
+    for backup in found:
+        assert backup.tree is not None
+        yield Finding(
+            f"{backup.source.category.value} {backup.source}, backup {backup.backup_id}",
+            f"suspicious: {'; '.join(backup.tree.suspicions)}",
+            False,
+            "look at what changed; nothing older is removed until then: `acknowledge "
+            f"{backup.source.category.value}/{backup.source} {backup.backup_id} --by NAME`",
+        )
 
 
 def _server(deployment: Deployment, server: ServerConfig) -> Iterator[Finding]:

@@ -46,6 +46,12 @@ class RetentionReport:
         """For people, in Markdown: what went and why; a dry run also says what stays and why."""
         lines = [f"**{self.headline}**"]
         lines += [f"- nothing of {name} goes: {why}" for name, why in self.held_back.items()]
+        lines += [
+            f"- **{plan.source} is suspicious**: nothing from before {plan.waiting[0]} goes until "
+            "somebody has looked at it (`acknowledge`)"
+            for plan in self.plans
+            if plan.waiting
+        ]
         lines += [f"- note: {note}" for note in self.notes]
         for plan in self.plans:
             if self.dry_run or plan.removes_anything:
@@ -83,6 +89,7 @@ class RetentionReport:
                     "source": str(plan.source),
                     "category": plan.source.category.value,
                     "freed": plan.freed,
+                    "unacknowledged": list(plan.waiting),
                     "backups": [
                         {
                             "backup_id": backup.backup_id,

@@ -109,6 +109,8 @@ class RetentionPlan:
     why_removed: str
     #: oldest first
     logs: tuple[LogVerdict, ...] = ()
+    #: ids of the suspicious backups at which nobody has looked: nothing older goes; newest first
+    waiting: tuple[str, ...] = ()
 
     @property
     def segments(self) -> int:
@@ -177,7 +179,8 @@ def plan_retention(
         _of_chain(number, chains, manifests, serving, since, policy)
         for number in range(len(chains))
     )
-    return RetentionPlan(source, kept, removed, why_not, logs)
+    waiting = tuple(b.backup_id for b in newest_first if b.backup_id in unacknowledged)
+    return RetentionPlan(source, kept, removed, why_not, logs, waiting)
 
 
 def superfluous_coverage(recorded: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
