@@ -1,1 +1,1 @@
-"""Debian and Ubuntu hosts: what one is, and how a bare one becomes it."""
+"""What a Debian or Ubuntu host is: asked for, compared, and made again on another host."""
