@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from include.respaldo.config.lines import Place
 from include.respaldo.config.schema import Config
+from include.respaldo.config.trees import LOCAL
 
 _KINDS = {
     "string_type": "a text",
@@ -62,19 +63,9 @@ def from_pydantic(error: ValidationError) -> Iterator[Mistake]:
 def contradictions(data: Any) -> Iterator[Mistake]:
     """Yield what is right by itself and wrong together; looks past values of the wrong type."""
     sections = data if isinstance(data, dict) else {}
-    names: dict[str, int] = {}
-    servers = sections.get("servers")
-    for i, server in enumerate(servers if isinstance(servers, list) else []):
-        name = server.get("name") if isinstance(server, dict) else None
-        if not isinstance(name, str):
-            continue
-        if name in names:
-            yield Mistake(
-                ("servers", i, "name"),
-                f"found {shown(name)}, which servers[{names[name]}] is named already; "
-                "allowed: a name of its own",
-            )
-        names.setdefault(name, i)
+    servers = list(_named(sections, "servers", "name"))
+    names = list(dict.fromkeys(name for _, name in servers))
+    yield from _twice("servers", "name", servers)
 
     system = sections.get("system_database")
     wanted = system.get("server") if isinstance(system, dict) else None
@@ -82,7 +73,7 @@ def contradictions(data: Any) -> Iterator[Mistake]:
         yield Mistake(
             ("system_database", "server"),
             f"found {shown(wanted)}, allowed: one of the servers ({', '.join(names)})"
-            + _did_you_mean(wanted, list(names)),
+            + _did_you_mean(wanted, names),
         )
 
     vaults = sections.get("vaults")
@@ -96,6 +87,74 @@ def contradictions(data: Any) -> Iterator[Mistake]:
             f"found bucket {shown(bucket[0])} through the connection of the primary vault, whose "
             "bucket it is; allowed: a bucket in another region",
         )
+    yield from _of_trees(sections)
+
+
+def _of_trees(sections: dict[str, Any]) -> Iterator[Mistake]:
+    """Yield the contradictions between hosts and what is kept of them."""
+    hosts = list(_named(sections, "hosts", "name"))
+    known = [name for _, name in hosts]
+    yield from _twice("hosts", "name", hosts)
+    for i, name in hosts:
+        if name == LOCAL:
+            yield Mistake(
+                ("hosts", i, "name"),
+                f"found {shown(name)}, which keys call the machine that tasks run on; "
+                "allowed: another name",
+            )
+    for section in ("files", "applications", "server_configuration"):
+        for i, name in _named(sections, section, "host"):
+            if name not in known:
+                yield Mistake(
+                    (section, i, "host"),
+                    f"found {shown(name)}, allowed: one of the hosts ({', '.join(known) or 'none'})"
+                    + _did_you_mean(name, known),
+                )
+    yield from _twice(
+        "server_configuration", "host", list(_named(sections, "server_configuration", "host"))
+    )
+    for section in ("files", "applications"):
+        first: dict[tuple[str, str], int] = {}
+        for i, name in _named(sections, section, "name"):
+            tree = sections[section][i]
+            place = tree.get("host") or (tree.get("connection") if "bucket" in tree else LOCAL)
+            if not isinstance(place, str):
+                continue
+            if (place, name) in first:
+                yield Mistake(
+                    (section, i, "name"),
+                    f"found {shown(name)}, which {section}[{first[place, name]}] of {place} is "
+                    "named already; allowed: a name of its own",
+                )
+            first.setdefault((place, name), i)
+    kept = [s for s in ("files", "applications", "server_configuration") if sections.get(s)]
+    if kept and not sections.get("repository"):
+        yield Mistake(
+            (kept[0],),
+            "is kept in an encrypted repository; also needed: repository: {connection: …}, "
+            "whose password encrypts it",
+        )
+
+
+def _named(sections: dict[str, Any], section: str, field: str) -> Iterator[tuple[int, str]]:
+    """Yield the place in its list and the name of each part of a section that says it."""
+    parts = sections.get(section)
+    for i, part in enumerate(parts if isinstance(parts, list) else []):
+        name = part.get(field) if isinstance(part, dict) else None
+        if isinstance(name, str):
+            yield i, name
+
+
+def _twice(section: str, field: str, named: list[tuple[int, str]]) -> Iterator[Mistake]:
+    first: dict[str, int] = {}
+    for i, name in named:
+        if name in first:
+            yield Mistake(
+                (section, i, field),
+                f"found {shown(name)}, which {section}[{first[name]}] is named already; "
+                "allowed: a name of its own",
+            )
+        first.setdefault(name, i)
 
 
 def _bucket(vault: Any) -> tuple[str, str] | None:
