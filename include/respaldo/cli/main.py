@@ -35,7 +35,7 @@ EXIT_CODES = """exit codes:
 
 #: modules of further commands
 TOPICS = (redundancy,)
-COMMANDS = commands.COMMANDS | {
+COMMANDS: dict[str, commands.Command] = commands.COMMANDS | {
     name: run for topic in TOPICS for name, run in topic.COMMANDS.items()
 }
 
