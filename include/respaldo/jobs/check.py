@@ -1,16 +1,17 @@
-"""Check everything at once: configuration, connections, rights, vaults, slots, identities."""
+"""Check everything at once: configuration, connections, rights, vaults, slots, hosts, trees."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from include.respaldo.errors import RespaldoError
 from include.respaldo.jobs.acknowledge import suspicious_backups
+from include.respaldo.jobs.check_trees import check_trees
 from include.respaldo.jobs.discover import discover_server
+from include.respaldo.jobs.finding import Finding
 from include.respaldo.jobs.plan_restore import TEMPORARY_PREFIX
 from include.respaldo.jobs.read_catalog import DATABASES
 from include.respaldo.model.units import size_text
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 
 #: below this much free space in the landing zone people are told
 _LITTLE_SPACE = 5 * 1024**3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    #: what was found, or what is wrong
-    text: str
-    ok: bool = True
-    #: the next step, where it is not ok
-    hint: str = ""
 
 
 def check(deployment: Deployment) -> tuple[Finding, ...]:
@@ -63,6 +52,7 @@ def _findings(deployment: Deployment) -> Iterator[Finding]:
         yield from _suspicious(deployment)
     for server in config.servers:
         yield from _server(deployment, server)
+    yield from check_trees(deployment)
 
 
 def _landing_zone(deployment: Deployment) -> Iterator[Finding]:

@@ -100,6 +100,14 @@ def fetch_prefix(
     return tuple(problems)
 
 
+def holds_objects(uri: str, connection: Connection) -> bool:
+    """Return whether there is anything below a prefix; errors as of `fetch_prefix`."""
+    bucket = _Bucket(uri, connection)
+    with bucket.answers("list"):
+        page = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix=bucket.prefix, MaxKeys=1)
+    return bool(page.get("Contents"))
+
+
 def put_file(uri: str, connection: Connection, relative: str, path: Path) -> None:
     """Store a file as the object of that name below a prefix, with what its attributes say of it.
 
