@@ -309,7 +309,7 @@ def _roots(wanted: Iterable[str]) -> tuple[str, ...]:
 
 def _find(asking: _Asking, roots: Sequence[str]) -> list[HostFile]:
     """Return what lies below the roots that are there, by path; no sockets and such."""
-    script = 'for root do [ ! -e "$root" ] || find "$root" -xdev -printf "$FORMAT"; done; true'
+    script = 'for root do [ ! -e "$root" ] || find -H "$root" -xdev -printf "$FORMAT"; done; true'
     text = asking.ask(
         "files", "sh", "-c", f"FORMAT='{answers.FIND_FORMAT}'; {script}", "sh", *roots
     )
