@@ -46,9 +46,20 @@ missing=()
 have_server || missing+=(postgresql)
 command -v restic >/dev/null || missing+=(restic)
 command -v zstd >/dev/null || missing+=(zstd)
+command -v rsync >/dev/null || missing+=(rsync)
+command -v ssh >/dev/null || missing+=(openssh-client)
 if [ "${1:-}" = bench ]; then
   command -v pgbackrest >/dev/null || missing+=(pgbackrest)
 fi
+
+# What the demo's and the tests' own hosts are made of: nothing else needs it, so that a machine
+# where it cannot be had goes without them. They are chroots, which only root can make.
+for_hosts=()
+command -v debootstrap >/dev/null || [ -x /usr/sbin/debootstrap ] || for_hosts+=(debootstrap)
+command -v setfacl >/dev/null || for_hosts+=(acl)
+command -v getfattr >/dev/null || for_hosts+=(attr)
+# Ubuntu's debootstrap checks Debian's signatures only with this
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || for_hosts+=(debian-archive-keyring)
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
@@ -81,6 +92,11 @@ install_packages() {
 
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 
+if [ "$(id -u)" = 0 ] && [ ${#for_hosts[@]} != 0 ]; then
+  (install_packages "${for_hosts[@]}") ||
+    say "without ${for_hosts[*]} the demo and the tests go without hosts of their own"
+fi
+
 # --- Python packages ------------------------------------------------------------------------------
 
 wanted=$(cat requirements.txt requirements-dev.txt <(echo "$UV" "$python") | sha256sum)
@@ -92,6 +108,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || [ ! -x "$venv/bin/python" ]
   "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --compile-bytecode \
     -r requirements-dev.txt
   echo "$wanted" >"$stamp"
+  [ "$(id -u)" = 0 ] ||
+    say "not run as root: the demo and the tests go without hosts of their own (chroots need root)"
 fi
 
 # --- servers of other major versions --------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from embedded.host import Host
 from embedded.process import wait_until
 from include.respaldo.errors import ConfigurationError, HostUnreachable, SourceError, ToolFailed
+from include.respaldo.filetree.patterns import Patterns
 from include.respaldo.filetree.remote import fetch_tree, send_tree
 from include.respaldo.filetree.rsync import Ended, _problem
 from include.respaldo.model.file_tree import Problem, ReadProblem
@@ -33,17 +34,7 @@ ODD = [
 ]
 
 
-class Rules:
-    """Patterns, as rsync takes them."""
-
-    def __init__(self, *rules: str) -> None:
-        self.rules = list(rules)
-
-    def rsync_filters(self) -> list[str]:
-        return self.rules
-
-
-ALL = Rules()
+ALL = Patterns()
 
 
 class Watch:
@@ -63,8 +54,8 @@ class Watch:
             at_first()
 
 
-def fetch(ssh: SshHost, path: Path, to: Path, rules: Rules = ALL, **more: object):  # type: ignore[no-untyped-def]
-    return fetch_tree(ssh, path, to, rules, **({"progress": Watch()} | more))  # type: ignore[arg-type]
+def fetch(ssh: SshHost, path: Path, to: Path, patterns: Patterns = ALL, **more: object):  # type: ignore[no-untyped-def]
+    return fetch_tree(ssh, path, to, patterns, **({"progress": Watch()} | more))  # type: ignore[arg-type]
 
 
 def told(problems: tuple[ReadProblem, ...]) -> dict[str, Problem]:
@@ -124,7 +115,8 @@ def test_everything_that_a_file_is_arrives(
     (tree / "a").chmod(0o4750)
     os.chown(tree / "d", 1234, 5678)
     os.setxattr(tree / "a", "user.word", b"\0\xff")
-    subprocess.run(["setfacl", "-m", "u:1234:rwx", tree / "d" / "b"], check=True)
+    if shutil.which("setfacl"):
+        subprocess.run(["setfacl", "-m", "u:1234:rwx", tree / "d" / "b"], check=True)
     with (tree / "sparse").open("wb") as sparse:
         sparse.truncate(50_000_000)
     os.utime(tree / "d", ns=(1, 1_500_000_000_123_456_789))
@@ -171,8 +163,19 @@ def test_what_is_excluded_today_leaves_the_mirror(
     ssh: SshHost, remote: Path, tree: Path, tmp_path: Path
 ) -> None:
     fetch(ssh, remote, tmp_path / "to")
-    fetch(ssh, remote, tmp_path / "to", Rules("- /d"))
+    fetch(ssh, remote, tmp_path / "to", Patterns(exclude=["/d"]))
     assert sorted(p.name for p in (tmp_path / "to").iterdir()) == ["a"]
+
+
+def test_what_is_included_arrives_with_the_folders_that_lead_to_it(
+    ssh: SshHost, remote: Path, tree: Path, tmp_path: Path
+) -> None:
+    (tree / "d" / "deep").mkdir()
+    (tree / "d" / "deep" / "x.pdf").write_text("pdf")
+    (tree / "d" / "deep" / "x.tmp").write_text("tmp")
+    fetch(ssh, remote, tmp_path / "to", Patterns(include=["*.pdf"]))
+    names = [p.name for p in (tmp_path / "to").rglob("*") if p.is_file()]
+    assert names == ["x.pdf"]
 
 
 def test_what_is_mounted_below_the_root_is_left_out_unless_it_is_wanted(

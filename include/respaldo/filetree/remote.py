@@ -7,16 +7,13 @@ import os
 import posixpath
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from include.respaldo.errors import RespaldoError, SourceError, ToolFailed
+from include.respaldo.filetree.patterns import Patterns
 from include.respaldo.filetree.rsync import Ended, disk_is_full, run_rsync
 from include.respaldo.model.file_tree import Problem, ReadProblem, shown
 from include.respaldo.ports import Progress
 from include.respaldo.ssh.host import ALIAS, SshHost
-
-if TYPE_CHECKING:
-    from include.respaldo.filetree.patterns import Patterns
 
 _EXAMINE = """\
 command -v rsync >/dev/null 2>&1 || exit 67

@@ -55,6 +55,8 @@ class Ended:
     """What one run left."""
 
     status: int
+    #: the two sides had found each other
+    begun: bool = False
     #: what was brought, in bytes
     done: int = 0
     #: relative paths; those of rsync's lines that are understood, and "" for those that are not
@@ -98,7 +100,7 @@ def run_rsync(
     listener.start()
     try:
         for done in _progress(process.stdout):
-            ended.done = done
+            ended.begun, ended.done = True, done
             progress.advance(done, None, "bytes")
         ended.status = process.wait()
     finally:
@@ -132,6 +134,8 @@ def _fatal(host: SshHost, log: Path, ended: Ended) -> RespaldoError | None:
     said = "\n".join(ended.last)
     if ended.status in _CONNECTION:
         error = host.failure(log)
+        if isinstance(error, HostUnreachable) and ended.begun:
+            return _lost(host, error.message)
         if error is not None:
             return error
         if ended.status == _TIMEOUT:
@@ -141,13 +145,17 @@ def _fatal(host: SshHost, log: Path, ended: Ended) -> RespaldoError | None:
                 "on with what is there",
             )
         if "closed by remote host" in said or "connection unexpectedly closed" in said:
-            return HostUnreachable(
-                f"the connection to {host.name} was lost during the transfer:\n{said}",
-                hint="see that the host is up; the next run goes on with what is there",
-            )
+            return _lost(host, said)
     if ended.status == _FILE_IO or ended.status > 0:
         return ToolFailed(f"rsync with {host.name} ended with {ended.status}:\n{said}")
     return ToolFailed(f"rsync with {host.name} was ended by signal {-ended.status}")
+
+
+def _lost(host: SshHost, said: str) -> HostUnreachable:
+    return HostUnreachable(
+        f"the connection to {host.name} was lost during the transfer:\n{said}",
+        hint="see that the host is up; the next run goes on with what is there",
+    )
 
 
 def _progress(pipe: IO[bytes]) -> Iterator[int]:
