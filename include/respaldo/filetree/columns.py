@@ -6,15 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from include.respaldo.model.file_tree import Entry, Kind, Problem
+
+#: its stubs know neither plain values beside arrays nor arrays of any type
+pc: Any = pyarrow.compute
 
 #: rows that are held and written at a time
 ROWS = 32_768
 
 #: the list of a tree: docs/FORMAT.md
-LIST = pa.schema([
+_FIELDS: list[Any] = [
     pa.field("path", pa.binary(), nullable=False),
     pa.field("kind", pa.string(), nullable=False),
     pa.field("size", pa.int64(), nullable=False),
@@ -28,9 +31,10 @@ LIST = pa.schema([
     pa.field("xattrs", pa.string(), nullable=False),
     pa.field("incompressible", pa.bool_(), nullable=False),
     pa.field("problem", pa.string()),
-])
+]
+LIST = pa.schema(_FIELDS)
 #: what tells that an entry is still the same: never leaves the machine
-IDENTITY = [
+IDENTITY: list[Any] = [
     pa.field("ctime_ns", pa.int64(), nullable=False),
     pa.field("inode", pa.uint64(), nullable=False),
     #: its digest may be taken over by the next listing
@@ -115,7 +119,7 @@ class Sorted:
         return self._held
 
 
-def column(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
+def column(table: pa.Table | pa.RecordBatch, name: str) -> Any:
     """Return a column as one array."""
     found = table.column(name)
     if isinstance(found, pa.ChunkedArray):

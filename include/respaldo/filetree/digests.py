@@ -30,10 +30,9 @@ class DigestCache:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Return the cache that was written there; an empty one where there is none, or damaged."""
-        with suppress(OSError, pa.ArrowException):
-            with pq.ParquetFile(path) as file:
-                if (file.schema_arrow.metadata or {}).get(b"format") == _FORMAT[b"format"]:
-                    return cls(_Stored(path))
+        with suppress(OSError, pa.ArrowException), pq.ParquetFile(path) as file:
+            if (file.schema_arrow.metadata or {}).get(b"format") == _FORMAT[b"format"]:
+                return cls(_Stored(path))
         return cls()
 
     def write(self, path: Path) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from include.respaldo.errors import CorruptObject
-from include.respaldo.filetree.columns import LIST, ROWS, Sorted, batch_of, column, entries_of
+from include.respaldo.filetree.columns import LIST, ROWS, Sorted, batch_of, column, entries_of, pc
 from include.respaldo.filetree.listing import ListedTree
 from include.respaldo.model.backup import StoredFile
 from include.respaldo.model.file_tree import (
@@ -29,7 +29,7 @@ from include.respaldo.model.keys import FILE_LIST
 _METADATA = {b"format": b"respaldo-files/1"}
 _SCHEMA = LIST.with_metadata(_METADATA)
 #: values that repeat
-_DICTIONARY = ["kind", "mode", "uid", "gid", "xattrs", "problem"]
+_DICTIONARY: Any = ["kind", "mode", "uid", "gid", "xattrs", "problem"]
 _COMPARED = ["path", "kind", "size", "mtime_ns", "sha256", "incompressible", "problem"]
 
 
@@ -123,11 +123,11 @@ def summary(path: Path) -> ListSummary:
         for kind in pc.value_counts(batch.column("kind")).to_pylist():
             kinds[kind["values"]] += kind["counts"]
         troubled = batch.filter(pc.is_valid(batch.column("problem")))
-        names = troubled.column("problem").to_pylist()
+        names: list[Any] = troubled.column("problem").to_pylist()
         for name in names:
             counts[name] = counts.get(name, 0) + 1
         left = PROBLEMS_SHOWN - len(shown_first)
-        paths = troubled.column("path").slice(0, left).to_pylist()
+        paths: list[Any] = troubled.column("path").slice(0, left).to_pylist()
         shown_first += [
             (shown(p.decode("utf-8", "surrogateescape")), name)
             for p, name in zip(paths, names, strict=False)
@@ -163,7 +163,7 @@ def compare(before: Path | None, after: Path, since: str) -> Changes:
         then = earlier.through(now.column("path")[-1].as_py())
         at = pc.index_in(now.column("path"), value_set=column(then, "path"))
 
-        def was(name: str, then: pa.Table = then, at: pa.Array = at) -> pa.Array:
+        def was(name: str, then: pa.Table = then, at: Any = at) -> Any:
             return column(then, name).take(at)
 
         was_there = pc.is_valid(at)
@@ -197,11 +197,11 @@ def _files(path: Path) -> Iterator[pa.RecordBatch]:
         yield batch.filter(pc.and_(is_file, is_there))
 
 
-def _is_known(digests: pa.Array) -> pa.Array:
+def _is_known(digests: Any) -> Any:
     return pc.not_equal(digests.fill_null(""), "")
 
 
-def _count(flags: pa.Array) -> int:
+def _count(flags: Any) -> int:
     return int(pc.sum(flags).as_py() or 0)
 
 
@@ -218,7 +218,9 @@ def _groups(file: pq.ParquetFile, wanted: bytes) -> list[int]:
         bounds = file.metadata.row_group(number).column(0).statistics
         if bounds is None or not bounds.has_min_max:
             found.append(number)
-        elif bounds.min <= wanted + b"0" and bounds.max >= wanted:  # "0" follows "/"
+        elif (
+            cast("bytes", bounds.min) <= wanted + b"0" and cast("bytes", bounds.max) >= wanted
+        ):  # "0" follows "/"
             found.append(number)
     return found
 

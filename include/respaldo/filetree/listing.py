@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from include.respaldo.filetree.columns import LISTED, ROWS, Sorted, column, entries_of
+from include.respaldo.filetree.columns import LISTED, ROWS, Sorted, column, entries_of, pc
 from include.respaldo.filetree.digests import SCHEMA as KNOWN
 from include.respaldo.filetree.digests import DigestCache
 from include.respaldo.filetree.hashing import attributes_digest, hash_file
@@ -70,7 +69,7 @@ class ListedTree:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows as columns (`LISTED`)."""
-        with pa.OSFile(self._path) as source:
+        with pa.OSFile(self._path, "rb") as source:
             reader = pa.ipc.open_file(source)
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
@@ -174,7 +173,7 @@ class _Reading:
             for row, r in zip([rows[i] for i in at], read, strict=True)
         ]
 
-        def merged(name: str, values: list[Any]) -> pa.Array:
+        def merged(name: str, values: list[Any]) -> Any:
             own = pa.array(values, LISTED.field(name).type)
             return pc.replace_with_mask(column(known, name), unknown, own)
 
@@ -192,7 +191,7 @@ class _Reading:
         self._progress.advance(self._listed.rows, None, "entries")
         return pa.RecordBatch.from_arrays([columns[n] for n in LISTED.names], schema=LISTED)
 
-    def _match(self, seen: dict[str, pa.Array]) -> pa.RecordBatch:
+    def _match(self, seen: dict[str, Any]) -> pa.RecordBatch:
         """Return what is known of each row, and whether it is still true (``found``)."""
         paths = seen["path"]
         table = self._known.through(paths[-1].as_py())
@@ -243,7 +242,7 @@ class _Reading:
                     problem=hashed.problem,
                     status=hashed.status,
                 )
-            target = os.readlink(path) if row.kind is Kind.LINK else b""
+            target = os.readlink(path) if row.kind is Kind.LINK else b""  # noqa: PTH115 (bytes)
             return _Read(target=target, xattrs=attributes_digest(path))
         except FileNotFoundError:
             return _Read(problem=Problem.VANISHED)
@@ -265,7 +264,7 @@ class _Reading:
     def _linked(self, row: Row) -> tuple[int, _Read | None]:
         return self._links.setdefault((row.device, row.inode), (len(self._links) + 1, None))
 
-    def _numbers(self, rows: list[Row]) -> pa.Array:
+    def _numbers(self, rows: list[Row]) -> Any:
         numbers = [
             self._linked(row)[0] if row.links > 1 and row.kind is Kind.FILE else 0 for row in rows
         ]
@@ -285,12 +284,12 @@ _SEEN = {
 }
 
 
-def _columns(rows: list[Row]) -> dict[str, pa.Array]:
+def _columns(rows: list[Row]) -> dict[str, Any]:
     across = list(zip(*rows, strict=True))
     return {name: pa.array(across[at], LISTED.field(name).type) for name, at in _SEEN.items()}
 
 
-def _scattered(name: str, at: list[int], values: list[Any], rows: int, default: Any) -> pa.Array:
+def _scattered(name: str, at: list[int], values: list[Any], rows: int, default: Any) -> Any:
     if all(value == default for value in values):
         return pa.array([default], LISTED.field(name).type).take(pa.array([0] * rows))
     whole = [default] * rows

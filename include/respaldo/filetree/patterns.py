@@ -266,7 +266,7 @@ def _rsync(pattern: Pattern, *, exact: bool) -> list[str]:
 
 
 def _rsync_token(token: _Token, exact: bool) -> str:
-    r"""Return a token as rsync's wildmatch reads it: bytes; ``\`` only where there is a wildcard."""
+    r"""Return a token as rsync reads it: byte by byte, a ``\`` only beside wildcards."""
     if token.kind == "*":
         return "*"
     if token.kind == "?":

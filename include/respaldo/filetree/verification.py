@@ -67,9 +67,9 @@ def _entry(entry: Entry, root: Path, owners: bool) -> Iterator[str]:
         if row.size != entry.size:
             yield f"{name}: expected {entry.size} bytes, found {row.size}"
         elif entry.sha256 and (digest := hash_file(path).sha256) != entry.sha256:
-            yield f"{name}: its content differs (expected {entry.sha256[:12]}…, found {digest[:12]}…)"
+            yield f"{name}: its content differs ({digest[:12]}…, not {entry.sha256[:12]}…)"
     if entry.kind is Kind.LINK:
-        target = os.fsdecode(os.readlink(path))
+        target = os.fsdecode(os.readlink(path))  # noqa: PTH115 (bytes)
         if target != entry.target:
             yield f"{name}: expected a link to {shown(entry.target)}, found {shown(target)}"
     elif row.mode != entry.mode:

@@ -76,7 +76,7 @@ class _Walk:
 
     def pieces(self) -> Iterator[list[Row]]:
         try:
-            status = os.stat(self._root)
+            status = os.stat(self._root)  # noqa: PTH116 (bytes)
             if not stat.S_ISDIR(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             self._device = status.st_dev

@@ -1,0 +1,81 @@
+"""A tree, or some of it, brought back from a snapshot to a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from include.respaldo.errors import KeyNotFound, RestoreRefused
+from include.respaldo.filetree.patterns import escaped_for_restic
+from include.respaldo.model.file_tree import shown
+from include.respaldo.ports import Progress
+
+#: what one run is told on its command line, in bytes
+_ARGUMENTS = 200_000
+
+
+def restore(
+    run: Callable[..., Any],
+    snapshot: str,
+    root: str,
+    paths: Sequence[str],
+    to: Path,
+    progress: Progress,
+) -> None:
+    """Bring ``root/<path>`` of a snapshot to ``to/<path>``; see `Repository.restore`.
+
+    :raises RestoreRefused: `to` holds something.
+    :raises KeyNotFound: the snapshot does not hold a path.
+    """
+    progress.step("restoring")
+    to.mkdir(parents=True, exist_ok=True)
+    if any(to.iterdir()):
+        raise RestoreRefused(f"{to} is not empty", hint="name a folder that does not exist yet")
+    # restic makes the absolute path below its target: restored there, then moved up, by name only
+    staging = Path(tempfile.mkdtemp(prefix=".respaldo-", dir=to))
+    try:
+        for includes in _portions(root, paths):
+            run("restore", snapshot, "--target", str(staging), *includes)
+        source = staging / root.strip("/")
+        missing = [p for p in paths if not os.path.lexists(source / p)]
+        if missing or not source.is_dir():
+            raise KeyNotFound(
+                f"snapshot {snapshot[:8]} does not hold {shown(missing[0] if missing else root)}",
+                hint="see the backup's list of files",
+            )
+        status = source.stat()
+        with os.scandir(source) as entries:
+            for entry in list(entries):
+                Path(entry.path).rename(to / entry.name)
+        if not paths:
+            _like(source, to)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    if not paths:
+        os.utime(to, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _portions(root: str, paths: Sequence[str]) -> Iterator[list[str]]:
+    if not paths:
+        yield []
+        return
+    portion: list[str] = []
+    for path in paths:
+        portion.append("--include=" + escaped_for_restic(f"{root.rstrip('/')}/{path}"))
+        if sum(map(len, portion)) > _ARGUMENTS:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _like(source: Path, to: Path) -> None:
+    """Give a folder the owner, mode, attributes and ACLs of another."""
+    status = source.stat()
+    if os.geteuid() == 0:
+        os.chown(to, status.st_uid, status.st_gid)
+    shutil.copystat(source, to)
