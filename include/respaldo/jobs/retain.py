@@ -1,9 +1,10 @@
 """Remove from both vaults what the policy no longer keeps.
 
 In each region, the primary first: manifests, then what they sealed; a chain's trim, then its
-segments; a chain's own object last. So whatever a crash leaves is either whole or not listed, and
-the next run ends it. While the primary does not answer nothing is removed anywhere: the replica is
-then the only copy, and what went there would be copied to it again.
+segments; a chain's own object last; then, of trees, what the repositories held for manifests that
+are gone. So whatever a crash leaves is either whole or not listed, and the next run ends it. While
+the primary does not answer nothing is removed anywhere: the replica is then the only copy, and what
+went there would be copied to it again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from include.respaldo import failpoints
 from include.respaldo.errors import RespaldoError, SomeFailed, SourceError, VaultUnreachable
+from include.respaldo.jobs.acknowledge import TREES
 from include.respaldo.jobs.clean_up import clean_up
 from include.respaldo.jobs.decide_retention import decide
 from include.respaldo.jobs.read_catalog import archived_sources, newest_coverage
-from include.respaldo.jobs.retention_report import RetentionReport
+from include.respaldo.jobs.retention_report import RetentionReport, Tended
+from include.respaldo.jobs.tend_repository import tend_repository
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source
 from include.respaldo.model.moments import moment_key
@@ -40,6 +43,7 @@ CATEGORIES = (
     Category.TENANT_DATABASES,
     Category.SYSTEM_DATABASE,
     Category.SERVER_GLOBALS,
+    *TREES,
 )
 #: A reader may have listed the trim before the last one and not read it yet
 _TRIMS_KEPT = 2
@@ -74,8 +78,13 @@ def retain(
             if isinstance(error, VaultUnreachable):
                 raise
             log.warning("nothing of %s is removed: %s", source, error.message)
-            failures[str(source)] = error
+            failures[_name(source)] = error
         deployment.progress.advance(number, len(sources), "sources")
+    repositories = tuple(
+        _tend(deployment, category, plans, regions, failures, dry_run=dry_run)
+        for category in TREES
+        if any(source.category is category for source in sources)
+    )
     records = 0
     if not only:
         servers = {s.name for s in deployment.config.servers} | {s.server for s in sources}
@@ -85,11 +94,39 @@ def retain(
     if not dry_run and (left_over := clean_up(deployment).text):
         notes.append(left_over)
     held_back = {name: str(error) for name, error in failures.items()}
-    report = RetentionReport(dry_run, tuple(plans), records, held_back, tuple(notes))
+    report = RetentionReport(
+        dry_run, tuple(plans), records, held_back, tuple(notes), tuple(filter(None, repositories))
+    )
     if failures and not dry_run:
         deployment.progress.step(report.text)
         raise SomeFailed("be looked through, so that nothing of theirs was removed", failures)
     return report
+
+
+def _tend(
+    deployment: Deployment,
+    category: Category,
+    plans: Sequence[RetentionPlan],
+    regions: Regions,
+    failures: dict[str, BaseException],
+    *,
+    dry_run: bool,
+) -> Tended | None:
+    removed = {
+        backup.tree.snapshot
+        for plan in plans
+        if plan.source.category is category
+        for backup in plan.removed
+        if isinstance(backup, Manifest) and backup.tree is not None
+    }
+    try:
+        return tend_repository(
+            deployment, category, removed, with_replica=regions.both, dry_run=dry_run
+        )
+    except RespaldoError as error:
+        log.warning("the repository of %s is left as it is: %s", category.value, error.message)
+        failures[f"the repository of {category.value}"] = error
+        return None
 
 
 def plan_source(
@@ -121,7 +158,21 @@ class Regions:
         self.notes: list[str] = []
         self._primary = vaults.primary
         self._answering = [vaults.primary, vaults.replica]
+        self._snapshots: dict[tuple[str, Category], dict[str, int]] = {}
         self.each(lambda vault: next(vault.list("backups/"), None))
+
+    @property
+    def both(self) -> bool:
+        """Whether the replica has answered until now."""
+        return len(self._answering) == 2
+
+    def snapshots(self, vault: Vault, category: Category) -> dict[str, int]:
+        """Return the repository's snapshots as that vault listed them first: key -> size."""
+        place = vault.region, category
+        if place not in self._snapshots:
+            prefix = keys.repository_prefix(category) + "snapshots/"
+            self._snapshots[place] = {o.key: o.size for o in vault.list(prefix)}
+        return self._snapshots[place]
 
     def each(self, act: Callable[[Vault], T]) -> dict[str, T]:
         """Return what `act` returns in each region, by the region's name."""
@@ -146,9 +197,11 @@ def _sources(deployment: Deployment, only: Sequence[str]) -> tuple[Source, ...]:
         return found
     wanted = set(only)
     chosen = tuple(
-        s for s in found if s.category is not Category.SERVER_GLOBALS and wanted & {s.name, str(s)}
+        s
+        for s in found
+        if s.category is not Category.SERVER_GLOBALS and wanted & {s.name, str(s), _name(s)}
     )
-    unknown = wanted - {s.name for s in chosen} - {str(s) for s in chosen}
+    unknown = wanted.difference(*({s.name, str(s), _name(s)} for s in chosen))
     if unknown:
         raise SourceError(
             f"no backup of: {', '.join(sorted(unknown))}",
@@ -157,24 +210,41 @@ def _sources(deployment: Deployment, only: Sequence[str]) -> tuple[Source, ...]:
     return chosen
 
 
+def _name(source: Source) -> str:
+    """Return what messages call a source: trees of several categories may be called the same."""
+    return f"{source.category.value}/{source}" if source.category.is_tree else str(source)
+
+
 def _look_whether_kept_are_whole(plan: RetentionPlan, regions: Regions) -> None:
     """:raises SourceError: the newest is not whole in one region, or another one in none."""
     prefix = keys.backups_prefix(plan.source)
-    listings = regions.each(lambda vault: {o.key: o.size for o in vault.list(prefix)})
+    is_tree = plan.source.category.is_tree
+
+    def listed_in(vault: Vault) -> dict[str, int]:
+        snapshots = regions.snapshots(vault, plan.source.category) if is_tree else {}
+        return {o.key: o.size for o in vault.list(prefix)} | snapshots
+
+    listings = regions.each(listed_in)
     for number, verdict in enumerate(plan.kept):
         manifest = verdict.backup
         assert isinstance(manifest, Manifest)
         lacking = [region for region, listed in listings.items() if not _is_whole(manifest, listed)]
         if lacking and (number == 0 or len(lacking) == len(listings)):
-            which = "newest full backup" if number == 0 else "full backup"
+            what = "backup" if is_tree else "full backup"
+            which = f"newest {what}" if number == 0 else what
             raise SourceError(
                 f"its {which} {manifest.backup_id} is not whole in the {lacking[0]} vault",
-                hint="the next backup copies what is missing there; until then nothing goes",
+                hint="the next backup, or the geo-redundancy check, copies what is missing there; "
+                "until then nothing goes",
             )
 
 
 def _is_whole(manifest: Manifest, listed: dict[str, int]) -> bool:
     prefix = keys.backup_prefix(manifest.source, manifest.backup_id)
+    if manifest.tree is not None:
+        repository = keys.repository_prefix(manifest.source.category)
+        if f"{repository}snapshots/{manifest.tree.snapshot}" not in listed:
+            return False
     return prefix + keys.MANIFEST in listed and all(
         listed.get(prefix + file.name) == file.size for file in manifest.files
     )
@@ -192,7 +262,7 @@ def _carry_out(deployment: Deployment, plan: RetentionPlan, regions: Regions) ->
 
     if plan.removes_anything:
         deployment.progress.step(
-            f"{plan.source}: removing {len(plan.removed)} full backups, {plan.segments} segments"
+            f"{plan.source}: removing {len(plan.removed)} backups, {plan.segments} segments"
         )
         regions.each(remove)
 

@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from include.respaldo.model.backup import Category
 from include.respaldo.model.retention import Backup, RetentionPlan
 from include.respaldo.model.units import size_text
+
+
+@dataclass(frozen=True)
+class Tended:
+    """What became of the repository of a category of trees; a dry run: what would."""
+
+    category: Category
+    #: snapshots forgotten
+    forgotten: int
+    #: objects, and their bytes, that its removal freed in the primary
+    pruned: int = 0
+    freed: int = 0
+    #: objects that went in the replica
+    removed_in_replica: int = 0
+    #: for people: why it was not done, or not wholly
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        done = [f"{self.forgotten:,} snapshots forgotten"]
+        if self.pruned:
+            done.append(f"{self.pruned:,} objects ({size_text(self.freed)}) gone in the primary")
+        if self.removed_in_replica:
+            done.append(f"{self.removed_in_replica:,} in the replica")
+        said = f"; {self.note}" if self.note else ""
+        return f"repository of {self.category.value}: {', '.join(done)}{said}"
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.forgotten or self.pruned or self.removed_in_replica or self.note)
 
 
 @dataclass(frozen=True)
@@ -22,11 +54,13 @@ class RetentionReport:
     held_back: dict[str, str] = field(default_factory=dict)
     #: sentences for people
     notes: tuple[str, ...] = ()
+    #: of trees
+    repositories: tuple[Tended, ...] = ()
 
     @property
     def freed(self) -> int:
         """Bytes that go in each region."""
-        return sum(plan.freed for plan in self.plans)
+        return sum(plan.freed for plan in self.plans) + sum(r.freed for r in self.repositories)
 
     @property
     def headline(self) -> str:
@@ -37,7 +71,7 @@ class RetentionReport:
             return f"nothing {'would be' if self.dry_run else 'was'} removed: all of it is needed"
         coverage = f" and {self.coverage:,} coverage records" if self.coverage else ""
         return (
-            f"{'would remove' if self.dry_run else 'removed'} {backups:,} full backups, "
+            f"{'would remove' if self.dry_run else 'removed'} {backups:,} backups, "
             f"{segments:,} segments{coverage}: {size_text(self.freed)} in each region"
         )
 
@@ -52,6 +86,7 @@ class RetentionReport:
             for plan in self.plans
             if plan.waiting
         ]
+        lines += [f"- {done.text}" for done in self.repositories if done.says_something]
         lines += [f"- note: {note}" for note in self.notes]
         for plan in self.plans:
             if self.dry_run or plan.removes_anything:
@@ -60,8 +95,9 @@ class RetentionReport:
 
     def _of_source(self, plan: RetentionPlan) -> Iterator[str]:
         total = len(plan.kept) + len(plan.removed)
+        what = "backup" if plan.source.category.is_tree else "full backup"
         yield (
-            f"{plan.source}: {len(plan.kept)} of {total} full backups stay, "
+            f"{plan.source}: {len(plan.kept)} of {total} {what}s stay, "
             f"{size_text(plan.freed)} {'would go' if self.dry_run else 'gone'}"
         )
         for stays, backup, reason in _verdicts(plan):
@@ -84,6 +120,9 @@ class RetentionReport:
             "coverage": self.coverage,
             "held_back": self.held_back,
             "notes": list(self.notes),
+            "repositories": [
+                {**asdict(done), "category": done.category.value} for done in self.repositories
+            ],
             "sources": [
                 {
                     "source": str(plan.source),

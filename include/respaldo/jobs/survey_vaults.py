@@ -142,7 +142,8 @@ class _Surveyor:
         category = source.category
         needs = ""
         if manifest.tree is not None:
-            self._snapshots.setdefault(category, {})[manifest.tree.snapshot] = seal.key
+            if not (lacking and self._going.backup(source, backup_id)):
+                self._snapshots.setdefault(category, {})[manifest.tree.snapshot] = seal.key
             needs = keys.repository_prefix(category)
         for file in manifest.files:
             pair = by_name.get(file.name)
