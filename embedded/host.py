@@ -152,7 +152,10 @@ class Host:
         """Stop it and all that runs in it, as a power failure would; its tree stays."""
         process = Process.load(self._pid_file)
         if process:
+            sessions = process.descendants() if process.running else []
             process.stop(signal.SIGKILL)
+            for session in sessions:  # where no namespace of its own has ended them
+                session.stop(signal.SIGKILL)
         self._pid_file.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -86,6 +86,23 @@ class Process:
                 found.append(Process(pid, started))
         return found
 
+    def descendants(self) -> list[Process]:
+        """Return what it has started, and what that has started, and so on."""
+        found: list[Process] = []
+        waiting = [self.pid]
+        while waiting:
+            pid = waiting.pop()
+            try:
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            except OSError:
+                continue
+            for child in map(int, children):
+                started = _start_of(child)
+                if started is not None:
+                    found.append(Process(child, started))
+                    waiting.append(child)
+        return found
+
     def _gone(self, within: float) -> bool:
         return wait_until(lambda: not self.running, within)
 
