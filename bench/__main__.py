@@ -18,7 +18,7 @@ BENCHMARKS = {
     "backup": "100 tenants into both regions, with a shell loop of pg_dump | zstd",
     "restore": "one tenant among 50 to a minute, with pgBackRest",
     "capture": "schema changes and rows before and after prepare",
-    "retention": "what is kept of 500 databases and two years of dailies, with one second",
+    "retention": "what is kept of 500 sources and two years of dailies, with one second",
     "decode": "decoding, writing and reducing a log in memory, with nothing",
 }
 
