@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -309,6 +311,43 @@ def test_a_full_disk_is_told_with_sizes_and_the_next_step(
         assert "make room" in caught.value.hint
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_who_is_not_root_here_keeps_owners_beside_the_files_and_can_put_them_back(
+    host: Host, ssh: SshHost, remote: Path, tree: Path
+) -> None:
+    os.chown(tree / "a", 1234, 5678)
+    before = facts(tree)
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        os.chown(folder, 65534, 65534)
+
+        connection = host.connection()
+
+        def there_and_back() -> None:
+            with SshHost.of(connection) as entered:
+                assert fetch(entered, remote, folder / "to") == ()
+                send_tree(entered, folder / "to", remote.with_name("back"), progress=Watch())
+
+        as_nobody(there_and_back)
+        assert (folder / "to" / "a").stat().st_uid == 65534
+    assert facts(tree.with_name("back")) == before
+
+
+def as_nobody(do: Callable[[], None]) -> None:
+    """Do something in a child process without rights."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            do()
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_host_without_rsync_is_told_so(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import shutil
 import stat
 from pathlib import Path
 
@@ -100,8 +101,7 @@ def fetch_tree(
             f"{shown(root)} on {host.name} went away while it was read: {ended.root}",
             hint="see that what is mounted there stays mounted",
         )
-    with contextlib.suppress(OSError):
-        partial.rmdir()
+    shutil.rmtree(partial, ignore_errors=True)
     problems = _told(ended)
     for problem in problems:
         if problem.problem is not Problem.CHANGED and problem.path:
