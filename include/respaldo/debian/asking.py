@@ -177,7 +177,7 @@ _QUESTIONS: dict[str, Sequence[str]] = {
     "packages on hold": ("apt-mark", "showhold"),
     "other architectures": ("dpkg", "--print-foreign-architectures"),
     "repositories": ("sh", "-c", _SOURCES),
-    "name": ("uname", "-n"),
+    "name": ("sh", "-c", "cat /etc/hostname 2>/dev/null || uname -n"),
     "kernel": ("uname", "-r"),
     "machine-id": ("cat", "/etc/machine-id"),
     "users": ("cat", "/etc/passwd"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +67,11 @@ def find_backup(deployment: Deployment, host: str, before: datetime | None) -> M
     )
 
 
+def read_backup(deployment: Deployment, host: str, backup_id: str) -> Manifest:
+    """Return one backup of a host's configuration."""
+    return _manifest(deployment, host, backup_id)
+
+
 def newest_description(deployment: Deployment, host: str) -> tuple[Description | None, str]:
     """Return what a host was in its last sealed backup, and the backup's id; (None, ""): none."""
     for backup_id in reversed(_backup_ids(deployment, host)):
@@ -102,24 +109,23 @@ def fetch_host(deployment: Deployment, manifest: Manifest, scratch: Path) -> Pat
     to = scratch / "tree"
 
     def restore(repository: Repository) -> None:
-        repository.restore(tree.snapshot, (tree.root,), to, deployment.progress)
+        shutil.rmtree(to, ignore_errors=True)
+        repository.restore(tree.snapshot, tree.root, (), to, deployment.progress)
 
     _in_either_region(deployment, restore)
-    below = to / tree.root.strip("/")
-    root = below if below.is_dir() else to
     listed = scratch / keys.FILE_LIST
     stored = next((f for f in manifest.files if f.name == keys.FILE_LIST), None)
     if stored is None:
         raise CorruptObject(f"backup {manifest.backup_id} has no list of its files")
     key = keys.backup_prefix(manifest.source, manifest.backup_id) + keys.FILE_LIST
     deployment.vaults.download(key, listed, sha256=stored.sha256)
-    found = differences(read_list(listed), root, owners=False, limit=_NAMED)
+    found = differences(read_list(listed), to, owners=os.geteuid() == 0, limit=_NAMED)
     if found:
         raise CorruptObject(
             f"backup {manifest.backup_id} is not what its list says: " + "; ".join(found),
             hint="`verify` looks at the repositories of both regions; choose another day meanwhile",
         )
-    return root
+    return to
 
 
 def _tree(manifest: Manifest) -> StoredTree:
@@ -162,4 +168,4 @@ def _repository(deployment: Deployment, vault: VaultLocation) -> Repository:
         deployment.connections(vault.connection),
         deployment.connections(repository.connection).password,
     )
-    return Repository(location, deployment.scratch("restic"))
+    return Repository(location, deployment.scratch("restic"), read_only=True)
