@@ -39,6 +39,8 @@ IDENTITY: list[Any] = [
     pa.field("inode", pa.uint64(), nullable=False),
     #: its digest may be taken over by the next listing
     pa.field("settled", pa.bool_(), nullable=False),
+    #: its digest was taken over from the listing before
+    pa.field("reused", pa.bool_(), nullable=False),
 ]
 LISTED = pa.schema([*LIST, *IDENTITY])
 

@@ -1,70 +1,74 @@
-"""The digests of the last listing, kept beside the tree: what did not change is not read again."""
+"""What the last listing saw, kept beside the tree: what did not change is not read again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from include.respaldo.filetree.columns import LISTED, ROWS
+from include.respaldo.filetree.columns import LISTED
 
-_COLUMNS = ["path", "size", "mtime_ns", "ctime_ns", "inode", "sha256", "xattrs", "incompressible"]
-SCHEMA = pa.schema([LISTED.field(name) for name in _COLUMNS])
-_FORMAT = {b"format": b"respaldo-digests/1"}
+_DIGEST = hashlib.sha256().digest_size
+_BLOCK = 1024 * 1024
 
 
 class DigestCache:
-    """What files were when they were read: path, size, times, inode, and their digests.
+    """The rows of an earlier listing with what tells that they are still true, ctime and inode.
 
-    A hint, never a truth: without it everything is read again. Files that were touched within two
-    seconds before they were read are not in it: they may change again without a trace.
+    A hint, never a truth: without it everything is read again. The file is a stream in Arrow's IPC
+    format, then the SHA-256 of that; a damaged one counts as none.
     """
 
-    def __init__(self, batches: Iterable[pa.RecordBatch] = ()) -> None:
-        self._batches = batches
+    def __init__(self, path: str | os.PathLike[str] | None = None, owner: object = None) -> None:
+        self._path = None if path is None else os.fspath(path)
+        self._owner = owner  # the file lives as long
+
+    def __bool__(self) -> bool:
+        """Whether it knows anything."""
+        return self._path is not None
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Return the cache that was written there; an empty one where there is none, or damaged."""
-        with suppress(OSError, pa.ArrowException), pq.ParquetFile(path) as file:
-            if (file.schema_arrow.metadata or {}).get(b"format") == _FORMAT[b"format"]:
-                return cls(_Stored(path))
-        return cls()
+        try:
+            if not _is_whole(path):
+                return cls()
+            with pa.OSFile(os.fspath(path), "rb") as file, pa.ipc.open_stream(file) as reader:
+                # another version's rows are of no use
+                return cls(path) if reader.schema == LISTED else cls()
+        except (OSError, pa.ArrowException):
+            return cls()
 
     def write(self, path: Path) -> None:
         """Replace the cache there, at once or not at all."""
+        if self._path is None:
+            path.unlink(missing_ok=True)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(path.name + ".new")
-        with pq.ParquetWriter(
-            draft,
-            SCHEMA.with_metadata(_FORMAT),
-            compression="lz4",
-            use_dictionary=False,
-            write_statistics=False,
-        ) as writer:
-            for batch in self.batches():
-                writer.write_batch(batch.replace_schema_metadata(_FORMAT))
+        with Path(self._path).open("rb") as source, draft.open("w+b") as file:
+            shutil.copyfileobj(source, file, _BLOCK)
+            file.seek(0)
+            file.write(hashlib.file_digest(file, "sha256").digest())
         draft.replace(path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield what is known, in the order of the paths; ends where the file is damaged."""
-        with suppress(OSError, pa.ArrowException):
-            for batch in self._batches:
-                known = batch
-                if "settled" in batch.schema.names:
-                    known = batch.filter(batch.column("settled"))
-                yield known.select(_COLUMNS).replace_schema_metadata(None)
+        """Yield all rows (`columns.LISTED`), in the order of the paths."""
+        if self._path is not None:
+            with pa.OSFile(self._path, "rb") as file, pa.ipc.open_stream(file) as reader:
+                yield from reader
 
 
-class _Stored:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(ROWS, columns=_COLUMNS):
-                yield batch.cast(SCHEMA)
+def _is_whole(path: Path) -> bool:
+    left = path.stat().st_size - _DIGEST
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+        return left == 0 and file.read() == digest.digest()

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from include.respaldo.filetree.columns import LISTED, ROWS, Sorted, column, entries_of, pc
-from include.respaldo.filetree.digests import SCHEMA as KNOWN
 from include.respaldo.filetree.digests import DigestCache
 from include.respaldo.filetree.hashing import attributes_digest, hash_file
 from include.respaldo.filetree.patterns import Patterns
@@ -65,22 +64,11 @@ class ListedTree:
     @property
     def digests(self) -> DigestCache:
         """What the next listing need not read again."""
-        return DigestCache(_Batches(self))
+        return DigestCache(self._path, self)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows as columns (`LISTED`)."""
-        with pa.OSFile(self._path, "rb") as source:
-            reader = pa.ipc.open_file(source)
-            for number in range(reader.num_record_batches):
-                yield reader.get_batch(number)
-
-
-class _Batches:
-    def __init__(self, tree: ListedTree) -> None:
-        self._tree = tree
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return self._tree.batches()
+        return self.digests.batches()
 
 
 def list_tree(
@@ -107,7 +95,7 @@ def list_tree(
         with (
             ThreadPoolExecutor(_WORKERS, "hash") as pool,
             pa.OSFile(listed._path, "wb") as scratch_file,
-            pa.ipc.new_file(
+            pa.ipc.new_stream(
                 scratch_file, LISTED, options=pa.ipc.IpcWriteOptions(compression="lz4")
             ) as writer,
         ):
@@ -151,7 +139,7 @@ class _Reading:
     ) -> None:
         self._root = root
         self._listed = listed
-        self._known = Sorted(known.batches() if known else (), KNOWN)
+        self._known = Sorted(known.batches() if known else (), LISTED)
         self._progress = progress
         self._pool = pool
         #: (device, inode) -> number of a file with several names, and how it was read
@@ -183,6 +171,7 @@ class _Reading:
             "xattrs": merged("xattrs", [r.xattrs for r in read]),
             "incompressible": merged("incompressible", [r.incompressible for r in read]),
             "settled": merged("settled", settled),
+            "reused": column(known, "found"),
             "target": _scattered("target", at, [r.target for r in read], len(rows), b""),
             "problem": _scattered("problem", at, [r.problem for r in read], len(rows), None),
             "hard_link": self._numbers(rows),
@@ -199,8 +188,9 @@ class _Reading:
         same = pc.equal(seen["kind"], Kind.FILE.value)
         for name in ("size", "mtime_ns", "ctime_ns", "inode"):
             same = pc.and_(same, pc.equal(seen[name], column(table, name).take(at)))
-        same = same.fill_null(False)
-        columns = {"found": same, "settled": same}
+        # what was touched just before it was read may have changed again without a trace
+        same = pc.and_(same, column(table, "settled").take(at)).fill_null(False)
+        columns = {"found": same, "settled": same, "reused": same}
         for name, default in (("sha256", ""), ("xattrs", ""), ("incompressible", False)):
             columns[name] = column(table, name).take(at).fill_null(default)
         return pa.RecordBatch.from_pydict(columns)

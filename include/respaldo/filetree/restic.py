@@ -32,7 +32,7 @@ class Snapshot:
     folders: int
     #: content of all files, in bytes
     size: int
-    #: bytes that the repository grew by, as stored
+    #: bytes that the repository grew by; before compression where restic is older than 0.16
     stored: int
     #: entries that restic could not read
     unread: int
@@ -153,7 +153,7 @@ class Repository:
         if wrong := [tag for tag in tags if "," in tag or not tag]:
             raise ConfigurationError(f"a tag holds no comma and is not empty, found {wrong[0]!r}")
         progress.step("storing")
-        arguments = ["backup", "--json", "--verbose=2", "--host", host]
+        arguments = ["backup", "--json", "--host", host]
         arguments += [f"--tag={tag}" for tag in tags]
         arguments += ["--time", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"]
         arguments += ["--one-file-system"] if one_file_system else []
@@ -292,12 +292,11 @@ class _Watch:
 
     def message(self, d: dict[str, Any]) -> None:
         kind = d.get("message_type")
-        if kind == "verbose_status":
-            self.stored += d.get("data_size_in_repo", 0) + d.get("metadata_size_in_repo", 0)
-        elif kind == "status" and "bytes_done" in d:
+        if kind == "status" and "bytes_done" in d:
             self._progress.advance(d["bytes_done"], d.get("total_bytes"), "bytes")
         elif kind == "summary":
             self.summary = d
+            self.stored = d.get("data_added_packed", d["data_added"])
 
 
 def _checked(snapshot: str) -> str:
