@@ -199,20 +199,15 @@ def _let_replica_follow(deployment: Deployment, category: Category, sealed: Coll
     snapshots = keys.repository_prefix(category) + "snapshots/"
     if any(snapshots + snapshot not in primary for snapshot in sealed):
         return 0  # sealed since, or lost since: the next run sees
-    gone: dict[Stage, list[str]] = {}
-    for key in replica.keys() - primary.keys():
-        stage = stage_of(key)
-        if stage is not None and not key.endswith("/config"):
-            gone.setdefault(stage, []).append(key)
-    for stage, reached in (
-        (Stage.SNAPSHOT, failpoints.REPLICA_SNAPSHOTS_REMOVED),
-        (Stage.REPOSITORY_INDEX, failpoints.REPLICA_INDEX_REMOVED),
-        (Stage.REPOSITORY_DATA, failpoints.REPLICA_PRUNED),
-        (Stage.REPOSITORY_KEYS, ""),
+    gone = {key for key in replica.keys() - primary.keys() if not key.endswith("/config")}
+    for stages, reached in (
+        ({Stage.SNAPSHOT}, failpoints.REPLICA_SNAPSHOTS_REMOVED),
+        ({Stage.REPOSITORY_INDEX}, failpoints.REPLICA_INDEX_REMOVED),
+        ({Stage.REPOSITORY_DATA, Stage.REPOSITORY_KEYS}, failpoints.REPLICA_PRUNED),
     ):
-        vaults.replica.delete_all(sorted(gone.get(stage, ())))
+        vaults.replica.delete_all(sorted(key for key in gone if stage_of(key) in stages))
         failpoints.reach(reached)
-    return sum(map(len, gone.values()))
+    return len(gone)
 
 
 def _listing(vault: Vault, category: Category) -> dict[str, int]:
