@@ -6,12 +6,25 @@ from collections.abc import Iterator
 
 from include.respaldo.debian.asking import HOST_KEYS_READY, ROOTS
 from include.respaldo.debian.description import Description, HostFile, Standing, Target
-from include.respaldo.debian.kept_back import HOST_KEYS, is_host_key, is_repository, path_kept_back
+from include.respaldo.debian.kept_back import (
+    ACCOUNTS,
+    GENERATED,
+    HOST_KEYS,
+    is_host_key,
+    is_repository,
+    path_kept_back,
+)
 from include.respaldo.debian.rebuild import Action, LeftOut, Phase, Verb, Wish
 from include.respaldo.model.file_tree import Kind
 
 _OTHER_VERSION = "the package's own file, of the version that the target has"
 _NO_PACKAGE = "the package's own file, and the package is not on the target"
+#: these files say nothing that accounts and the files they are made of do not
+_TOLD_ELSEWHERE = frozenset({ACCOUNTS, GENERATED})
+_READY = (
+    f"the lost host's are ready in {HOST_KEYS_READY}: once nobody relies on the target's own, copy "
+    "them to /etc/ssh, restart ssh, and put the public one into the connection (host_key)"
+)
 _UNREAD = "it could not be read when the lost host was backed up"
 
 
@@ -47,7 +60,7 @@ def plan_files(lost: Description, target: Target, wish: Wish) -> Iterator[Action
         if kept is None:
             phase = Phase.REPOSITORIES if is_repository(file.path, keys) else Phase.FILES
             yield Action(phase, Verb.PUT, file.path, what)
-        elif kept != HOST_KEYS or not wish.as_itself:
+        elif kept not in _TOLD_ELSEWHERE and (kept != HOST_KEYS or not wish.as_itself):
             yield LeftOut(file.path, kept)
     if wish.as_itself:
         yield from _host_keys(lost, now)
@@ -87,14 +100,18 @@ def _of_package(path: str, lost: Description, now: Description) -> str | None:
     return None if then is not None and then.version == here.version else _OTHER_VERSION
 
 
-def _host_keys(lost: Description, now: Description) -> Iterator[Action]:
+def _host_keys(lost: Description, now: Description) -> Iterator[Action | LeftOut]:
     """Yield the lost host's keys that are laid ready: put in place, they would lock us out."""
     for file in lost.files:
         if not is_host_key(file.path) or not file.sha256:
             continue
         ready = f"{HOST_KEYS_READY}/{file.path.rpartition('/')[2]}"
-        places = (now.file.get(file.path), now.file.get(ready))
-        if all(f is None or f.sha256 != file.sha256 for f in places):
+        in_place, laid = now.file.get(file.path), now.file.get(ready)
+        if in_place is not None and in_place.sha256 == file.sha256:
+            continue
+        if laid is not None and laid.sha256 == file.sha256:
+            yield LeftOut(file.path, _READY)
+        else:
             yield Action(
                 Phase.FILES,
                 Verb.PUT,

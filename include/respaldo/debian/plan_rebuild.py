@@ -92,8 +92,6 @@ def compare_rebuilt(lost: Description, target: Target, plan: RebuildPlan) -> tup
         if a.verb is not Verb.UPDATE
     ]
     found += plan.left_out
-    if lost.machine_id != now.machine_id:
-        found.append(LeftOut("machine-id", "every host has an identity of its own"))
     if lost.kernel != now.kernel:
         found.append(LeftOut(f"kernel {now.kernel} (lost: {lost.kernel})", "the target's own"))
     own = "only the target has it: nothing of its own is taken away"
