@@ -77,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
     how_long.add_argument("--until-idle", action="store_true", help="until nothing changes")
     how_long.add_argument("--follow", action="store_true", help="until interrupted")
     retain = command("retain", "remove from both vaults what is no longer kept")
-    retain.add_argument("tenant", nargs="*", help="database or server/database; none: everything")
+    retain.add_argument(
+        "tenant", nargs="*", help="name, server/name or category/server/name; none: everything"
+    )
     retain.add_argument(
         "--dry-run", action="store_true", help="only say what would go, what stays, and why"
     )
