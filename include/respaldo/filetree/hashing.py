@@ -26,6 +26,8 @@ class Hashed(NamedTuple):
     sha256: str
     incompressible: bool
     problem: Problem | None
+    #: `attributes_digest`
+    xattrs: str
     #: of the open file, after it was read; None: it could not be opened
     status: os.stat_result | None
 
@@ -53,15 +55,16 @@ def _read(path: bytes) -> Hashed:
     try:
         descriptor = open_file(path)
     except FileNotFoundError:
-        return Hashed("", False, Problem.VANISHED, None)
+        return Hashed("", False, Problem.VANISHED, "", None)
     except OSError as e:
         # a link or a device stands there now
         changed = e.errno in {errno.ELOOP, errno.ENXIO}
-        return Hashed("", False, Problem.CHANGED if changed else Problem.UNREADABLE, None)
+        problem = Problem.CHANGED if changed else Problem.UNREADABLE
+        return Hashed("", False, problem, "", None)
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            return Hashed("", False, Problem.CHANGED, None)
+            return Hashed("", False, Problem.CHANGED, "", None)
         digest = hashlib.sha256()
         block = os.read(descriptor, min(_BLOCK, before.st_size + 1))
         incompressible = is_incompressible(block)
@@ -73,13 +76,16 @@ def _read(path: bytes) -> Hashed:
             if len(block) <= before.st_size < size + 1 <= _BLOCK:
                 break
             block = os.read(descriptor, _BLOCK)
+        xattrs = attributes_digest(descriptor)
         after = os.fstat(descriptor)
     except OSError:
-        return Hashed("", False, Problem.UNREADABLE, None)
+        return Hashed("", False, Problem.UNREADABLE, "", None)
     finally:
         os.close(descriptor)
     same = size == after.st_size and unchanged(before, after)
-    return Hashed(digest.hexdigest(), incompressible, None if same else Problem.CHANGED, after)
+    return Hashed(
+        digest.hexdigest(), incompressible, None if same else Problem.CHANGED, xattrs, after
+    )
 
 
 def unchanged(one: os.stat_result, other: os.stat_result) -> bool:
@@ -113,8 +119,10 @@ def _codec() -> Any:
     return pa.Codec("lz4_raw")
 
 
-def attributes_digest(path: bytes) -> str:
+def attributes_digest(path: bytes | int) -> str:
     """Return the digest of an entry's extended attributes, ACLs among them; "": it has none.
+
+    :param path: or an open file.
 
     SHA-256, hexadecimal, over each attribute in the order of its name's bytes: the length of the
     name as 4 bytes (big endian), the name, the length of the value as 4 bytes, the value. POSIX
@@ -122,12 +130,12 @@ def attributes_digest(path: bytes) -> str:
     kernel's own form. Attributes that this process may not see are not among them.
     """
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = _list(path)
         if not names:
             return ""
         digest = hashlib.sha256()
         for name in sorted(map(os.fsencode, names)):
-            value = os.getxattr(path, name, follow_symlinks=False)
+            value = _get(path, name)
             for part in (name, value):
                 digest.update(len(part).to_bytes(4, "big"))
                 digest.update(part)
@@ -136,3 +144,15 @@ def attributes_digest(path: bytes) -> str:
         if e.errno in _NO_ATTRIBUTES:
             return ""
         raise
+
+
+def _list(path: bytes | int) -> list[str]:
+    if isinstance(path, int):
+        return os.listxattr(path)
+    return os.listxattr(path, follow_symlinks=False)
+
+
+def _get(path: bytes | int, name: bytes) -> bytes:
+    if isinstance(path, int):
+        return os.getxattr(path, name)
+    return os.getxattr(path, name, follow_symlinks=False)

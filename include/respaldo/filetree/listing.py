@@ -6,8 +6,8 @@ import os
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,16 +15,14 @@ import pyarrow as pa
 
 from include.respaldo.filetree.columns import LISTED, ROWS, Sorted, column, entries_of, pc
 from include.respaldo.filetree.digests import DigestCache
-from include.respaldo.filetree.hashing import attributes_digest, hash_file
 from include.respaldo.filetree.patterns import Patterns
-from include.respaldo.filetree.walk import Row, row_of, walk
-from include.respaldo.model.file_tree import Entry, Kind, Problem
+from include.respaldo.filetree.reading import Read, Readers, results
+from include.respaldo.filetree.walk import Row, walk
+from include.respaldo.model.file_tree import Entry, Kind
 from include.respaldo.ports import Progress
 
 #: a file touched more recently than that may change again without a trace
 _SETTLED_AFTER = 2_000_000_000
-_WORKERS = min(4, os.cpu_count() or 1)
-_PORTION = 64
 
 
 class ListedTree:
@@ -93,37 +91,49 @@ def list_tree(
     listed = ListedTree(scratch)
     try:
         with (
-            ThreadPoolExecutor(_WORKERS, "hash") as pool,
-            pa.OSFile(listed._path, "wb") as scratch_file,
+            Readers(os.fsencode(root).rstrip(b"/")) as readers,
+            pa.OSFile(listed._path, "wb") as file,
             pa.ipc.new_stream(
-                scratch_file, LISTED, options=pa.ipc.IpcWriteOptions(compression="lz4")
+                file, LISTED, options=pa.ipc.IpcWriteOptions(compression="lz4")
             ) as writer,
         ):
-            reading = _Reading(os.fsencode(root), listed, known, progress, pool)
-            rows: list[Row] = []
-            for piece in walk(root, patterns, one_file_system=one_file_system):
-                rows += piece
-                if len(rows) >= ROWS:
-                    writer.write_batch(reading.batch(rows))
-                    rows = []
-            if rows:
-                writer.write_batch(reading.batch(rows))
+            reading = _Reading(listed, known, progress, readers)
+            begun: _Begun | None = None
+            # while the files of one batch are read, the next one is looked for
+            for rows in _batches(walk(root, patterns, one_file_system=one_file_system)):
+                if begun:
+                    writer.write_batch(reading.finish(begun))
+                begun = reading.begin(rows)
+            if begun:
+                writer.write_batch(reading.finish(begun))
     except BaseException:
         listed._close()
         raise
     return listed
 
 
-class _Read(NamedTuple):
-    """What reading an entry adds to a look at it."""
+def _batches(pieces: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    rows: list[Row] = []
+    for piece in pieces:
+        rows += piece
+        if len(rows) >= ROWS:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
 
-    sha256: str = ""
-    target: bytes = b""
-    xattrs: str = ""
-    incompressible: bool = False
-    problem: Problem | None = None
-    #: of a file, after it was read
-    status: os.stat_result | None = None
+
+class _Begun(NamedTuple):
+    """A batch of rows of which some are being read."""
+
+    rows: list[Row]
+    #: nanoseconds since 1970
+    began: int
+    seen: dict[str, Any]
+    known: pa.RecordBatch
+    #: which rows are not known
+    at: list[int]
+    reading: list[Future[list[Read]]]
 
 
 class _Reading:
@@ -131,28 +141,38 @@ class _Reading:
 
     def __init__(
         self,
-        root: bytes,
         listed: ListedTree,
         known: DigestCache | None,
         progress: Progress,
-        pool: ThreadPoolExecutor,
+        readers: Readers,
     ) -> None:
-        self._root = root
         self._listed = listed
         self._known = Sorted(known.batches() if known else (), LISTED)
         self._progress = progress
-        self._pool = pool
+        self._readers = readers
         #: (device, inode) -> number of a file with several names, and how it was read
-        self._links: dict[tuple[int, int], tuple[int, _Read | None]] = {}
+        self._links: dict[tuple[int, int], tuple[int, Read | None]] = {}
 
-    def batch(self, rows: list[Row]) -> pa.RecordBatch:
-        """Return the rows as columns, with their digests."""
+    def begin(self, rows: list[Row]) -> _Begun:
+        """Find what is known of the rows, and begin to read the others."""
         began = time.time_ns()
         seen = _columns(rows)
         known = self._match(seen)
+        at = pc.indices_nonzero(pc.invert(column(known, "found"))).to_pylist()
+        return _Begun(
+            rows=rows,
+            began=began,
+            seen=seen,
+            known=known,
+            at=at,
+            reading=self._readers.begin([r for r in (rows[i] for i in at) if not _is_linked(r)]),
+        )
+
+    def finish(self, begun: _Begun) -> pa.RecordBatch:
+        """Return the rows as columns, with their digests."""
+        rows, began, seen, known, at, reading = begun
         unknown = pc.invert(column(known, "found"))
-        at = pc.indices_nonzero(unknown).to_pylist()
-        read = self._read([rows[i] for i in at])
+        read = self._read([rows[i] for i in at], results(reading))
         if self._corrected(rows, at, read):
             seen = _columns(rows)
         settled = [
@@ -195,18 +215,15 @@ class _Reading:
             columns[name] = column(table, name).take(at).fill_null(default)
         return pa.RecordBatch.from_pydict(columns)
 
-    def _read(self, rows: list[Row]) -> list[_Read]:
-        """Read what is not known, with a few threads: digests are made outside Python's lock."""
-        single = [row for row in rows if row.links < 2 or row.kind is not Kind.FILE]
-        portions = [single[i : i + _PORTION] for i in range(0, len(single), _PORTION)]
-        results = (r for portion in self._pool.map(self._portion, portions) for r in portion)
+    def _read(self, rows: list[Row], reading: Iterator[Read]) -> list[Read]:
+        """Return how the rows were read; a file with several names is read once."""
         found = []
         for row in rows:
-            if row.links < 2 or row.kind is not Kind.FILE:
-                read = next(results)
+            if not _is_linked(row):
+                read = next(reading)
             else:
                 number, earlier = self._linked(row)
-                read = earlier or self._one(row)
+                read = earlier or self._readers.one(row)
                 self._links[row.device, row.inode] = (number, read)
             found.append(read)
             if row.kind is Kind.FILE:
@@ -214,51 +231,25 @@ class _Reading:
                 self._listed.bytes_read += row.size
         return found
 
-    def _portion(self, rows: list[Row]) -> list[_Read]:
-        return [self._one(row) for row in rows]
-
-    def _one(self, row: Row) -> _Read:
-        path = self._root + b"/" + row.path if row.path else self._root
-        if row.unreadable:
-            return _Read(problem=Problem.UNREADABLE)
-        try:
-            if row.kind is Kind.FILE:
-                hashed = hash_file(path)
-                xattrs = "" if hashed.status is None else attributes_digest(path)
-                return _Read(
-                    sha256=hashed.sha256,
-                    xattrs=xattrs,
-                    incompressible=hashed.incompressible,
-                    problem=hashed.problem,
-                    status=hashed.status,
-                )
-            target = os.readlink(path) if row.kind is Kind.LINK else b""  # noqa: PTH115 (bytes)
-            return _Read(target=target, xattrs=attributes_digest(path))
-        except FileNotFoundError:
-            return _Read(problem=Problem.VANISHED)
-        except OSError:
-            return _Read(problem=Problem.UNREADABLE)
-
-    def _corrected(self, rows: list[Row], at: list[int], read: list[_Read]) -> bool:
+    def _corrected(self, rows: list[Row], at: list[int], read: list[Read]) -> bool:
         """Put what a file was when it was read into its row; return whether any differed."""
         any_differed = False
         for i, found in zip(at, read, strict=True):
-            if found.status is None:
-                continue
-            now = row_of(rows[i].path, found.status)
-            if now != rows[i]:
-                rows[i] = now
+            if found.now is not None:
+                rows[i] = found.now
                 any_differed = True
         return any_differed
 
-    def _linked(self, row: Row) -> tuple[int, _Read | None]:
+    def _linked(self, row: Row) -> tuple[int, Read | None]:
         return self._links.setdefault((row.device, row.inode), (len(self._links) + 1, None))
 
     def _numbers(self, rows: list[Row]) -> Any:
-        numbers = [
-            self._linked(row)[0] if row.links > 1 and row.kind is Kind.FILE else 0 for row in rows
-        ]
+        numbers = [self._linked(row)[0] if _is_linked(row) else 0 for row in rows]
         return pa.array(numbers, pa.int64())
+
+
+def _is_linked(row: Row) -> bool:
+    return row.links > 1 and row.kind is Kind.FILE
 
 
 _SEEN = {
