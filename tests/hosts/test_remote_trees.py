@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import traceback
@@ -16,6 +17,7 @@ import pytest
 from embedded.host import Host
 from embedded.process import wait_until
 from include.respaldo.errors import ConfigurationError, HostUnreachable, SourceError, ToolFailed
+from include.respaldo.filetree import rsync
 from include.respaldo.filetree.patterns import Patterns
 from include.respaldo.filetree.remote import fetch_tree, send_tree
 from include.respaldo.filetree.rsync import Ended, _problem
@@ -260,6 +262,36 @@ def test_a_connection_lost_half_way_is_told_and_the_next_run_goes_on(
     assert fetch(ssh, remote, to) == ()
     assert facts(to) == facts(tree)
     assert [p.name for p in tmp_path.iterdir()] == ["to"]
+
+
+def test_a_host_that_falls_silent_is_given_up(
+    host: Host,
+    ssh: SshHost,
+    remote: Path,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (tree / "large").open("wb") as large:
+        large.truncate(2_000_000_000)
+    stopped: list[int] = []
+
+    def stop_senders() -> None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                is_rsync = (folder / "comm").read_text() == "rsync\n"
+                if is_rsync and (folder / "root").readlink() == host.root:
+                    stopped.append(int(folder.name))
+                    os.kill(stopped[-1], signal.SIGSTOP)
+
+    monkeypatch.setattr(rsync, "SILENCE", 2)
+    try:
+        with pytest.raises(HostUnreachable, match="has sent nothing for"):
+            fetch(ssh, remote, tmp_path / "to", progress=Watch(at_first=stop_senders))
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGKILL)
+    assert stopped
 
 
 def test_an_interrupted_run_ends_its_rsync(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import subprocess
 import tempfile
@@ -188,6 +189,16 @@ def test_a_host_that_does_not_answer_is_unreachable(
     ):
         entered.run(["true"])
     assert caught.value.hint
+
+
+def test_a_host_that_accepts_and_says_nothing_is_unreachable(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connection = replace(host.connection(), port=silent.getsockname()[1])
+        with (
+            SshHost(connection, connect_timeout=1) as entered,
+            pytest.raises(HostUnreachable, match="timed out"),
+        ):
+            entered.run(["true"])
 
 
 def test_a_command_that_does_not_end_is_cut(ssh: SshHost) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import IO
 
 from include.respaldo.errors import (
@@ -20,6 +21,7 @@ from include.respaldo.errors import (
     SourceError,
     ToolFailed,
 )
+from include.respaldo.filetree.silence import Watchdog
 from include.respaldo.model.file_tree import Problem, ReadProblem
 from include.respaldo.model.units import size_text
 from include.respaldo.ports import Progress
@@ -33,6 +35,8 @@ PARTIAL, VANISHED = 23, 24
 _CONNECTION = frozenset({5, 10, 12, 30, 255})
 _TIMEOUT = 30
 _LAST_LINES = 20
+#: seconds that it may take to end once it has closed its output, or was told to
+_ENDING = 60
 
 #: everything that a file is; names are data for the shell of the other side, too
 EXACT = (
@@ -62,6 +66,8 @@ class Ended:
     #: relative paths; those of rsync's lines that are understood, and "" for those that are not
     problems: list[ReadProblem] = field(default_factory=list)
     last: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+    #: nothing had come for so long that it was given up
+    silent: bool = False
     #: why nothing at all could be read
     root: str = ""
     disk_full: bool = False
@@ -92,6 +98,7 @@ def run_rsync(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=host.environment(),
+        process_group=0,  # with the ssh that it starts
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -99,14 +106,16 @@ def run_rsync(
     listener = Thread(target=_listen, args=(process.stderr, roots, ended), daemon=True)
     listener.start()
     try:
-        for done in _progress(process.stdout):
-            ended.begun, ended.done = True, done
-            progress.advance(done, None, "bytes")
-        ended.status = process.wait()
+        with Watchdog(process.pid, SILENCE) as watchdog:
+            for done in _progress(process.stdout):
+                ended.begun, ended.done = True, done
+                progress.advance(done, None, "bytes")
+        ended.silent = watchdog.fired
+    except BaseException:
+        process.terminate()  # it keeps what it has of the file it was at
+        raise
     finally:
-        if process.poll() is None:
-            process.terminate()  # it keeps what it has of the file it was at
-            process.wait()
+        ended.status = _wait_for_all(process)
         listener.join()
         process.stdout.close()
         process.stderr.close()
@@ -114,6 +123,19 @@ def run_rsync(
     if error is not None:
         raise error
     return ended
+
+
+def _wait_for_all(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit status, once its ssh has ended, too: that waits for a host fallen silent."""
+    limit = Timer(_ENDING, process.kill)
+    limit.start()
+    try:
+        # not reaped yet: the number of its group cannot have become another's
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    finally:
+        limit.cancel()
+    os.killpg(process.pid, signal.SIGTERM)
+    return process.wait()
 
 
 def disk_is_full(folder: Path, ended: Ended) -> SourceError:
@@ -131,6 +153,12 @@ def _fatal(host: SshHost, log: Path, ended: Ended) -> RespaldoError | None:
     """Return why the run is worth nothing; None where it went on to its end, or the disk ended."""
     if ended.status in {0, PARTIAL, VANISHED} or ended.disk_full:
         return None
+    if ended.silent or ended.status == _TIMEOUT:
+        return HostUnreachable(
+            f"{host.name} has sent nothing for {SILENCE} s",
+            hint="see what the host and the network between are busy with; the next run goes "
+            "on with what is there",
+        )
     said = "\n".join(ended.last)
     if ended.status in _CONNECTION:
         error = host.failure(log)
@@ -138,12 +166,6 @@ def _fatal(host: SshHost, log: Path, ended: Ended) -> RespaldoError | None:
             return _lost(host, error.message)
         if error is not None:
             return error
-        if ended.status == _TIMEOUT:
-            return HostUnreachable(
-                f"{host.name} has sent nothing for {SILENCE} s",
-                hint="see what the host and the network between are busy with; the next run goes "
-                "on with what is there",
-            )
         if "closed by remote host" in said or "connection unexpectedly closed" in said:
             return _lost(host, said)
     if ended.status == _FILE_IO or ended.status > 0:
