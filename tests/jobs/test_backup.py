@@ -12,6 +12,7 @@ import yaml
 from embedded.postgres import free_port
 from include.respaldo.errors import CorruptObject, SomeFailed, VaultUnreachable
 from include.respaldo.jobs import backup_steps as steps
+from include.respaldo.jobs import database_steps, landed_backup
 from include.respaldo.jobs import take_backup as job
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.model.backup import Category, backup_id
@@ -26,7 +27,8 @@ def planned(deployment: Deployment, *only: str) -> tuple[Batch, ...]:
 
 def landed(site: Site, batch: Batch, tenant: str) -> Path:
     return (
-        steps.landing_folder(site.deployment(), site.source(tenant), batch.backup_id) / steps.DUMP
+        landed_backup.landing_folder(site.deployment(), site.source(tenant), batch.backup_id)
+        / database_steps.DUMP
     )
 
 
@@ -84,7 +86,7 @@ def test_a_lock_held_on_a_table_fails_that_tenant_after_the_lock_wait(
 ) -> None:
     free, held = site.tenant("free"), site.tenant("held")
     short = {"lock_wait": timedelta(seconds=0.2)}
-    monkeypatch.setattr(steps.dump_database, "__kwdefaults__", short)
+    monkeypatch.setattr(database_steps.dump_database, "__kwdefaults__", short)
     deployment = site.deployment()
     with site.postgres.connect(held) as conn, conn.transaction():
         conn.execute("lock table orders")
@@ -133,7 +135,7 @@ def test_a_draft_cut_short_by_a_crash_is_made_anew(site: Site) -> None:
     deployment = site.deployment()
     (batch,) = planned(deployment, tenant)
     job.dump(deployment, batch)
-    landed(site, batch, tenant).with_name(steps.DRAFT).write_bytes(b"")
+    landed(site, batch, tenant).with_name(landed_backup.DRAFT).write_bytes(b"")
     job.take_backup(deployment, [batch])
     assert site.sealed("replica") == {tenant}
 
@@ -145,7 +147,7 @@ def test_a_landing_zone_lost_before_the_seal_is_made_good(site: Site) -> None:
     for step in (steps.dump, steps.checksum):
         step(deployment, batch)
     dump = landed(site, batch, tenant)
-    key = f"backups/tenant_databases/{site.name}/{tenant}/{batch.backup_id}/{steps.DUMP}"
+    key = f"backups/tenant_databases/{site.name}/{tenant}/{batch.backup_id}/{database_steps.DUMP}"
     digest = sha256(dump.read_bytes()).hexdigest()
     deployment.vaults.primary.put(key, dump, sha256=digest)
     deployment.landing_zone.remove_tree(dump.parent)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from include.respaldo.errors import RespaldoError
+from include.respaldo.jobs.deployment import RESTIC_CACHE
 from include.respaldo.model import keys
 from include.respaldo.model.backup import parse_backup_id
 from include.respaldo.ports import Vault
@@ -107,7 +108,10 @@ def _remove_scratch(deployment: Deployment, before: datetime) -> int:
     removed = 0
     for folder in (deployment.scratch(), *map(deployment.scratch, _SCRATCH_PARTS)):
         for path in folder.iterdir():
-            if path.name not in _SCRATCH_PARTS and path.stat().st_mtime < before.timestamp():
+            if (
+                path.name not in (*_SCRATCH_PARTS, RESTIC_CACHE)
+                and path.stat().st_mtime < before.timestamp()
+            ):
                 shutil.rmtree(path, ignore_errors=True)
                 removed += 1
     return removed

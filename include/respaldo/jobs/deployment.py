@@ -5,13 +5,26 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from include.respaldo.config import Config, ServerConfig
 from include.respaldo.connections import Connection, ConnectionLookup
+from include.respaldo.errors import ConfigurationError
+from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Source
 from include.respaldo.ports import Clock, Progress
 from include.respaldo.vault.landing import LandingZone
 from include.respaldo.vault.mirror import MirroredVault
+
+if TYPE_CHECKING:
+    from include.respaldo.filetree.location import RepositoryLocation
+    from include.respaldo.filetree.restic import Repository
+    from include.respaldo.ssh.host import SshHost
+
+
+Region = Literal["primary", "replica"]
+#: restic's cache, in the scratch folder
+RESTIC_CACHE = "restic"
 
 
 class SystemClock:
@@ -77,6 +90,53 @@ class Deployment:
     def connection_of(self, server: str) -> Connection:
         """Return the connection to a server."""
         return self.connections(self.server(server).connection)
+
+    def host(self, name: str) -> SshHost:
+        """Return a host, to be entered with ``with``.
+
+        :raises ConfigurationError: none of that name is configured, or its connection is wrong.
+        """
+        from include.respaldo.ssh.host import SshHost
+
+        return SshHost.of(self.connections(self.config.host(name).connection))
+
+    def repository_location(
+        self, category: Category, region: Region = "primary"
+    ) -> RepositoryLocation:
+        """Return where the restic repository of a category of trees is.
+
+        :raises ConfigurationError: nothing opens it.
+        """
+        from include.respaldo.filetree.location import RepositoryLocation
+
+        if self.config.repository is None:
+            raise ConfigurationError(
+                f"nothing opens the repository of {category.value.replace('_', ' ')}",
+                hint="name the connection with its password in the configuration (repository)",
+            )
+        vault = getattr(self.config.vaults, region)
+        return RepositoryLocation.s3(
+            vault.uri,
+            keys.repository_prefix(category),
+            self.connections(vault.connection),
+            self.connections(self.config.repository.connection).password,
+        )
+
+    def repository(
+        self, category: Category, region: Region = "primary", *, read_only: bool = False
+    ) -> Repository:
+        """Return the restic repository of a category of trees; nothing is asked of it yet.
+
+        :param read_only: writes nothing, not even a lock. Always so in the replica, which follows.
+        :raises ConfigurationError: nothing opens it.
+        """
+        from include.respaldo.filetree.restic import Repository
+
+        return Repository(
+            self.repository_location(category, region),
+            self.scratch(RESTIC_CACHE),
+            read_only=read_only or region == "replica",
+        )
 
     def scratch(self, *parts: str) -> Path:
         """Return a private folder for this process's temporary work, made if missing."""
