@@ -135,6 +135,21 @@ def test_a_primary_that_lost_packs_or_snapshots_gets_them_back(
         assert repository_is_whole(site.deployment(), Category.FILES)
 
 
+def test_a_damaged_pack_is_brought_back_from_the_region_that_has_it_whole(
+    site: Site, uploads: Uploads
+) -> None:
+    whole = site.objects("primary")
+    packs = [key for key in whole if "/data/" in key]
+    (pack,) = site.damage("primary", packs[0])
+    (other,) = site.damage("replica", packs[1])
+    said = site.json("check-redundancy")
+    assert {(f["key"], f["region"]) for f in said["healed"]} == {
+        (pack, "primary"),
+        (other, "replica"),
+    }
+    assert site.objects("primary") == site.objects("replica") == whole
+
+
 def test_a_repository_that_is_being_written_to_is_left_for_the_next_day(
     site: Site, uploads: Uploads
 ) -> None:

@@ -6,8 +6,7 @@ own records contradict each other.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -35,9 +34,6 @@ from include.respaldo.model.redundancy import (
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
-    from include.respaldo.ports import Vault
-
-log = logging.getLogger(__name__)
 
 #: whether nothing is missing in the primary's repository of a category
 RepositoryCheck = Callable[[Category], bool]
@@ -159,9 +155,14 @@ class _Surveyor:
     def _manifest(self, seal: Pair) -> Manifest | None:
         """Return what whichever region has it whole says."""
         reasons: list[str] = []
-        for vault, stored in self._regions(seal):
+        for vault, stored in (
+            (self._vaults.primary, seal.primary),
+            (self._vaults.replica, seal.replica),
+        ):
+            if stored is None:
+                continue
             try:
-                return Manifest.from_bytes(vault.read(seal.key)) if stored else None
+                return Manifest.from_bytes(vault.read(seal.key))
             except KeyNotFound:
                 self.found.under_way += 1  # retention has removed it meanwhile
                 return None
@@ -169,10 +170,6 @@ class _Surveyor:
                 reasons.append(f"{vault.region}: {error}")
         self.found.hopeless[seal.key] = "no region has it whole: " + "; ".join(reasons)
         return None
-
-    def _regions(self, pair: Pair) -> list[tuple[Vault, bool]]:
-        both = ((self._vaults.primary, pair.primary), (self._vaults.replica, pair.replica))
-        return [(vault, True) for vault, stored in both if stored is not None]
 
     def query_logs(self) -> None:
         pairs = side_by_side(self._vaults, "query_log/")
@@ -183,7 +180,7 @@ class _Surveyor:
                 begun |= stage is Stage.CHAIN
                 if stage is not None:
                     self._compare(pair, promised_digest(pair.key))
-            if not begun and prefix.count("/") == 5:
+            if not begun and stage_of(prefix + "chain.json") is not None:
                 self.found.hopeless[prefix + "chain.json"] = (
                     "neither region has it: this query log cannot be used"
                 )
@@ -220,10 +217,11 @@ class _Surveyor:
         if only_replica:
             self._only_in_replica(category, only_replica, lost=needed.keys() - there[True])
 
-    def _only_in_replica(self, category: Category, pairs: list[Pair], lost: Iterable[str]) -> None:
+    def _only_in_replica(
+        self, category: Category, pairs: list[Pair], lost: Collection[str]
+    ) -> None:
         """Retention removes in the primary first: what it left in the replica is no fault."""
-        lost_one = any(True for _ in lost)
-        if not lost_one and self._primary_is_whole(category):
+        if not lost and self._primary_is_whole(category):
             self.found.going += len(pairs)
             return
         for pair in pairs:

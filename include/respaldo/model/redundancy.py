@@ -73,7 +73,7 @@ def stage_of(key: str) -> Stage | None:
             return None
         named = {keys.MANIFEST: Stage.MANIFEST, keys.ACKNOWLEDGED: Stage.ACKNOWLEDGEMENT}
         return named.get(parts[5], Stage.BACKUP_FILE)
-    if parts[0] == "query_log" and len(parts) > 5:
+    if parts[0] == "query_log" and len(parts) > 5 and parts[1] in set(Category):
         if keys.parse_segment_key(key) is not None:
             return Stage.SEGMENT
         if keys.parse_trimmed_key(key) is not None:
