@@ -19,13 +19,8 @@ from include.respaldo.errors import RestoreRefused
 from include.respaldo.jobs import rebuild_server, stored_hosts
 from include.respaldo.jobs.deployment import Silence
 from include.respaldo.jobs.describe_host import describe_host
-from include.respaldo.jobs.rebuild_server import (
-    RebuildRequest,
-    compare,
-    plan,
-    rebuild,
-    text_of,
-)
+from include.respaldo.jobs.rebuild_report import RebuildRequest, text_of
+from include.respaldo.jobs.rebuild_server import compare, plan, rebuild
 from include.respaldo.ssh.host import SshHost
 from tests.hosts.vendor_packages import REPOSITORY, SOURCE, build_repository
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from include.respaldo.debian import answers
 from include.respaldo.debian.description import Conffile, Description, HostFile, Offer, Target
+from include.respaldo.debian.questions import AUTHORIZED_KEYS, QUESTIONS
 from include.respaldo.errors import ConfigurationError, SourceError
 from include.respaldo.model.file_tree import Kind
 
@@ -34,28 +35,6 @@ _ENVIRONMENT = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 )
 _LONG = 600.0
-_DPKG_FORMAT = (
-    answers.RECORD + "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Abbrev}"
-    "\\n${Conffiles}\\n"
-)
-#: as if systemd did not run: it is the files that are asked for
-_UNIT_FILES = ("systemctl", "list-unit-files", "--no-legend", "--no-pager", "--plain", "--full")
-_SERVICES = (
-    *("systemctl", "list-units", "--type=service", "--state=active"),
-    *("--no-legend", "--no-pager", "--plain", "--full"),
-)
-_SOURCES = """\
-for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources
-do [ ! -f "$file" ] || { printf '\\036%s\\n' "$file"; cat -- "$file"; echo; }
-done
-"""
-_KEYS = """\
-for home do
-  for file in "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2"
-  do [ ! -f "$file" ] || { printf '\\036%s\\n' "$home"; cat -- "$file"; echo; }
-  done
-done
-"""
 
 
 class Finished(Protocol):
@@ -168,32 +147,6 @@ class _Asking:
             self.missing[part] = f"{program} ended with {status}: {last}"
 
 
-#: part of the description -> the program that knows; what cannot be asked is left out
-_QUESTIONS: dict[str, Sequence[str]] = {
-    "release": ("cat", "/etc/os-release"),
-    "architecture": ("dpkg", "--print-architecture"),
-    "packages": ("dpkg-query", "--show", f"--showformat={_DPKG_FORMAT}"),
-    "packages asked for": ("apt-mark", "showmanual"),
-    "packages on hold": ("apt-mark", "showhold"),
-    "other architectures": ("dpkg", "--print-foreign-architectures"),
-    "repositories": ("sh", "-c", _SOURCES),
-    "name": ("sh", "-c", "cat /etc/hostname 2>/dev/null || uname -n"),
-    "kernel": ("uname", "-r"),
-    "machine-id": ("cat", "/etc/machine-id"),
-    "users": ("cat", "/etc/passwd"),
-    "passwords": ("cat", "/etc/shadow"),
-    "groups": ("cat", "/etc/group"),
-    "units": _UNIT_FILES,
-    "running services": _SERVICES,
-    "mounts": ("sh", "-c", "[ ! -e /etc/fstab ] || cat /etc/fstab"),
-    "firewall (nft)": ("nft", "-s", "list", "ruleset"),
-    "firewall (iptables)": ("iptables-save",),
-    "firewall (ip6tables)": ("ip6tables-save",),
-    "network (addresses)": ("ip", "-br", "address"),
-    "network (routes)": ("ip", "route"),
-}
-
-
 def ask(
     host: Runner,
     *,
@@ -211,7 +164,7 @@ def ask(
     :raises SourceError: dpkg cannot be asked.
     """
     asking = _Asking(host)
-    said = asking.ask_all(_QUESTIONS)
+    said = asking.ask_all(QUESTIONS)
     system = answers.read_os_release(asking.need("release", said))
     if "debian" not in {system.get("ID", ""), *system.get("ID_LIKE", "").split()}:
         raise ConfigurationError(
@@ -344,7 +297,7 @@ def _conffiles(
 def _authorized_keys(
     asking: _Asking, homes: dict[str, str]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    text = asking.ask("authorized keys", "sh", "-c", _KEYS, "sh", *homes)
+    text = asking.ask("authorized keys", "sh", "-c", AUTHORIZED_KEYS, "sh", *homes)
     found: dict[str, list[str]] = {}
     for record in text.split(answers.RECORD)[1:]:
         home, _, content = record.partition("\n")

@@ -11,11 +11,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.respaldo.debian.asking import run, survey
 from include.respaldo.debian.carry_out import Builder, files_to_bring
@@ -24,15 +24,14 @@ from include.respaldo.debian.description import DESCRIPTION, FILES, Description,
 from include.respaldo.debian.plan_rebuild import compare_rebuilt, plan_rebuild
 from include.respaldo.debian.rebuild import (
     Action,
-    LeftOut,
     Phase,
     RebuildPlan,
     Verb,
     Wish,
-    grouped,
 )
 from include.respaldo.errors import ConfigurationError, CorruptObject, RestoreRefused
 from include.respaldo.jobs.describe_host import taken_by
+from include.respaldo.jobs.rebuild_report import PlannedRebuild, RebuildRequest, Rebuilt, Report
 from include.respaldo.jobs.stored_hosts import (
     fetch_host,
     find_backup,
@@ -41,7 +40,6 @@ from include.respaldo.jobs.stored_hosts import (
     read_description,
 )
 from include.respaldo.model.backup import Manifest
-from include.respaldo.model.units import duration_text
 from include.respaldo.ssh.host import SshHost
 
 if TYPE_CHECKING:
@@ -54,103 +52,18 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 _SEARCHED = 2**20
 
 
-@dataclass(frozen=True)
-class RebuildRequest:
-    """Which host is wanted again, and where."""
+def end_of_day(deployment: Deployment, day: str | None) -> datetime | None:
+    """Return the moment up to which backups count: the end of a local day; None: all count.
 
-    #: the lost host, as it is configured
-    host: str
-    #: the host that becomes it, as it is configured
-    target: str
-    #: the last backup begun before this is taken; None: the newest
-    before: datetime | None = None
-    #: "": the lost host's own: the target takes its place
-    new_name: str = ""
-    reason: str = ""
-    #: the target's name once more: it is alive, and may be changed nevertheless
-    confirmed: str = ""
-    #: which backup was chosen; "": none yet
-    backup_id: str = ""
-
-
-@dataclass(frozen=True)
-class PlannedRebuild:
-    """What a rebuild would do."""
-
-    request: RebuildRequest
-    lost: str
-    plan: RebuildPlan
-
-    @property
-    def text(self) -> str:
-        """For people, in Markdown."""
-        request = self.request
-        as_what = (
-            f"one more like {request.host}, named {self.plan.wish.name}"
-            if not self.plan.wish.as_itself
-            else f"{request.host}"
-        )
-        lines = [
-            f"**{request.target} becomes {as_what}** as of backup {request.backup_id}",
-            f"- {self.lost}",
-        ]
-        if request.reason:
-            lines.append(f"- reason: {request.reason}")
-        return "\n".join(lines) + f"\n\n{self.plan.text}"
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """What a rebuild has done."""
-
-    request: RebuildRequest
-    #: phase -> how many actions were carried out
-    done: dict[str, int]
-    problems: tuple[str, ...]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "target": self.request.target,
-            "backup_id": self.request.backup_id,
-            "done": self.done,
-            "problems": list(self.problems),
-            "seconds": self.seconds,
-        }
-
-
-@dataclass(frozen=True)
-class Report:
-    """In what a rebuilt host differs from the lost one, and why."""
-
-    request: RebuildRequest
-    now: str
-    differences: tuple[LeftOut, ...]
-    #: nothing is left that another rebuild would do
-    is_complete: bool
-
-    @property
-    def text(self) -> str:
-        """For people, in Markdown."""
-        request = self.request
-        state = "is" if self.is_complete else "is **not yet**"
-        lines = [
-            f"**{request.target} {state} {request.new_name or request.host}** as of backup "
-            f"{request.backup_id}",
-            f"- {self.now}",
-            f"- it differs from the lost host in {len(self.differences)} points:",
-            *(f"  {line}" for line in grouped(self.differences)),
-        ]
-        return "\n".join(lines)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "target": self.request.target,
-            "backup_id": self.request.backup_id,
-            "is_complete": self.is_complete,
-            "now": self.now,
-            "differences": [[d.subject, d.because] for d in self.differences],
-        }
+    :raises RestoreRefused: it is no day.
+    """
+    if not day:
+        return None
+    try:
+        following = date.fromisoformat(day) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise RestoreRefused(f"{day!r} is no day", hint="write it like 2026-11-22") from None
+    return datetime.combine(following, datetime.min.time(), deployment.config.zone)
 
 
 def plan(deployment: Deployment, request: RebuildRequest) -> PlannedRebuild:
@@ -227,14 +140,6 @@ def compare(deployment: Deployment, request: RebuildRequest) -> Report:
         compare_rebuilt(lost, target, planned),
         is_complete=not planned.actions,
     )
-
-
-def text_of(rebuilt: Rebuilt, report: Report) -> str:
-    """Return what was done and what came of it, for people, in Markdown."""
-    done = ", ".join(f"{phase} {count}" for phase, count in rebuilt.done.items())
-    lines = [report.text, f"- done in {duration_text(rebuilt.seconds)}: {done or 'nothing to do'}"]
-    lines += [f"- problem: {problem}" for problem in rebuilt.problems]
-    return "\n".join(lines)
 
 
 def _choose(deployment: Deployment, request: RebuildRequest) -> tuple[Manifest, RebuildRequest]:

@@ -10,22 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from include.respaldo.config.schema import VaultLocation
 from include.respaldo.debian.description import DESCRIPTION, Description
 from include.respaldo.errors import (
-    ConfigurationError,
     CorruptObject,
     KeyNotFound,
     RestoreRefused,
-    VaultError,
     VaultUnreachable,
 )
 from include.respaldo.filetree.file_list import read_list
-from include.respaldo.filetree.location import RepositoryLocation
 from include.respaldo.filetree.restic import Repository
 from include.respaldo.filetree.verification import differences
+from include.respaldo.jobs.discover_trees import CONFIGURATION, sealed_before
 from include.respaldo.model import keys
-from include.respaldo.model.backup import Category, Manifest, Source, parse_backup_id
+from include.respaldo.model.backup import Category, Manifest, Source
 from include.respaldo.model.file_tree import StoredTree
 
 if TYPE_CHECKING:
@@ -39,7 +36,7 @@ _NAMED = 20
 
 def source_of(host: str) -> Source:
     """Return the source that a host's configuration is."""
-    return Source(Category.SERVER_CONFIGURATION, host, "configuration")
+    return Source(Category.SERVER_CONFIGURATION, host, CONFIGURATION)
 
 
 def find_backup(deployment: Deployment, host: str, before: datetime | None) -> Manifest:
@@ -49,33 +46,30 @@ def find_backup(deployment: Deployment, host: str, before: datetime | None) -> M
     :raises RestoreRefused: there is none; names those there are.
     :raises VaultUnreachable: neither region answers.
     """
-    ids = _backup_ids(deployment, host)
-    for backup_id in reversed(ids):
-        begun = parse_backup_id(backup_id)
-        if begun is None or (before is not None and begun >= before):
-            continue
-        try:
-            return _manifest(deployment, host, backup_id)
-        except VaultError as error:
-            deployment.progress.step(f"backup {backup_id} cannot be used: {error.message}")
+    later: list[str] = []
+    for manifest in sealed_before(deployment, source_of(host)):
+        if before is None or manifest.started_at < before:
+            return manifest
+        later.append(manifest.backup_id)
     raise RestoreRefused(
         f"no backup of the configuration of {host!r}"
         + (f" was begun before {before.isoformat(timespec='minutes')}" if before else ""),
-        hint=f"there are: {', '.join(ids)}"
-        if ids
-        else "take one first (backup_server_configuration)",
+        hint=f"later ones: {', '.join(sorted(later))}"
+        if later
+        else "`catalog` shows what there is",
     )
 
 
 def read_backup(deployment: Deployment, host: str, backup_id: str) -> Manifest:
     """Return one backup of a host's configuration."""
-    return _manifest(deployment, host, backup_id)
+    key = keys.manifest_key(source_of(host), backup_id)
+    return deployment.vaults.read_verified(key, Manifest.from_bytes)
 
 
 def newest_description(deployment: Deployment, host: str) -> tuple[Description | None, str]:
     """Return what a host was in its last sealed backup, and the backup's id; (None, ""): none."""
-    for backup_id in reversed(_backup_ids(deployment, host)):
-        return read_description(deployment, _manifest(deployment, host, backup_id)), backup_id
+    for manifest in sealed_before(deployment, source_of(host)):
+        return read_description(deployment, manifest), manifest.backup_id
     return None, ""
 
 
@@ -134,38 +128,11 @@ def _tree(manifest: Manifest) -> StoredTree:
     return manifest.tree
 
 
-def _backup_ids(deployment: Deployment, host: str) -> list[str]:
-    listed = deployment.vaults.list_either(keys.backups_prefix(source_of(host)))
-    parsed = (keys.parse_backup_key(o.key) for o in listed)
-    return sorted({p[1] for p in parsed if p is not None and p[2] == keys.MANIFEST})
-
-
-def _manifest(deployment: Deployment, host: str, backup_id: str) -> Manifest:
-    key = keys.manifest_key(source_of(host), backup_id)
-    return deployment.vaults.read_verified(key, Manifest.from_bytes)
-
-
 def _in_either_region(deployment: Deployment, act: Callable[[Repository], T]) -> T:
-    """Do it with the primary's repository; the replica's where that one fails."""
-    vaults = deployment.config.vaults
+    """Do it with the primary's repository; with the replica's where that one fails."""
+    category = Category.SERVER_CONFIGURATION
     try:
-        return act(_repository(deployment, vaults.primary))
+        return act(deployment.repository(category, read_only=True))
     except (VaultUnreachable, CorruptObject, KeyNotFound) as error:
         deployment.progress.step(f"the primary region is passed over: {error.message}")
-        return act(_repository(deployment, vaults.replica))
-
-
-def _repository(deployment: Deployment, vault: VaultLocation) -> Repository:
-    repository = deployment.config.repository
-    if repository is None:
-        raise ConfigurationError(
-            "no repository is configured",
-            hint="set `repository: {connection: …}`: its password opens what is restored",
-        )
-    location = RepositoryLocation.s3(
-        vault.uri,
-        keys.repository_prefix(Category.SERVER_CONFIGURATION),
-        deployment.connections(vault.connection),
-        deployment.connections(repository.connection).password,
-    )
-    return Repository(location, deployment.scratch("restic"), read_only=True)
+        return act(deployment.repository(category, "replica"))
