@@ -26,6 +26,7 @@ NAMES = {
     "backup_system_database",
     "backup_tenant_databases",
     "geo_redundancy_check",
+    "rebuild_server",
     "restore_tenant_database",
     "retention",
 }
