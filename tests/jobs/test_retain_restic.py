@@ -12,11 +12,10 @@ import pytest
 
 from embedded.process import wait_until
 from include.respaldo import failpoints
-from include.respaldo.filetree.location import RepositoryLocation
 from include.respaldo.filetree.patterns import Patterns
 from include.respaldo.filetree.restic import Repository
 from include.respaldo.jobs.deployment import Silence
-from include.respaldo.jobs.tend_repository import open_primary, repository_is_whole
+from include.respaldo.jobs.tend_repository import repository_is_whole
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category
 from tests.jobs.old_trees import midnight, seal_tree, tree_manifest
@@ -48,7 +47,7 @@ class Uploads:
 
     @property
     def repository(self) -> Repository:
-        return open_primary(self.site.deployment(), Category.FILES)
+        return self.site.deployment().repository(Category.FILES)
 
     def back_up(self, days_ago: int) -> None:
         """Change a file, store the folder in the primary, seal it in both."""
@@ -73,14 +72,10 @@ class Uploads:
         found = {k for k in self.site.objects(region) if k.startswith(PREFIX)}
         return {k for k in found if not k.startswith(PREFIX + "locks/")}
 
-    def replica(self, tmp_path: Path) -> Repository:
-        """Return the replica's repository, opened by itself, as after a disaster."""
-        deployment = self.site.deployment()
-        vault = deployment.config.vaults.replica
-        location = RepositoryLocation.s3(
-            vault.uri, PREFIX, deployment.connections(vault.connection), PASSWORD
-        )
-        return Repository(location, tmp_path / "cache", read_only=True)
+    @property
+    def replica(self) -> Repository:
+        """The replica's repository, opened by itself, as after a disaster."""
+        return self.site.deployment().repository(Category.FILES, "replica")
 
 
 @pytest.fixture
@@ -111,7 +106,7 @@ def test_the_repositories_lose_what_retention_removes_killed_or_not(
     done = site.run("retain")
     assert done.returncode == 0, done.stderr
     assert uploads.objects("primary") == uploads.objects("replica")
-    repository = uploads.replica(tmp_path)
+    repository = uploads.replica
     repository.check(read_data="all")
     assert {s.id for s in repository.snapshots()} == set(uploads.snapshots[-2:])
     repository.restore(uploads.snapshots[-1], str(uploads.folder), (), tmp_path / "back", Silence())

@@ -10,7 +10,6 @@ import pytest
 
 from include.respaldo import failpoints
 from include.respaldo.errors import SomeFailed, VaultUnreachable
-from include.respaldo.jobs import tend_repository as job
 from include.respaldo.jobs.acknowledge import acknowledge
 from include.respaldo.jobs.check_redundancy import check_redundancy
 from include.respaldo.jobs.deployment import Deployment
@@ -31,7 +30,7 @@ STEPS = (
     failpoints.SNAPSHOTS_FORGOTTEN,
     failpoints.REPOSITORY_PRUNED,
     failpoints.REPOSITORY_CHECKED,
-    failpoints.OBJECT_HEALED,
+    failpoints.REPOSITORY_COPIED,
     failpoints.REPLICA_SNAPSHOTS_REMOVED,
     failpoints.REPLICA_INDEX_REMOVED,
     failpoints.REPLICA_PRUNED,
@@ -81,7 +80,7 @@ class Trees:
 @pytest.fixture
 def trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trees:
     made = Trees(in_memory(tmp_path), {})
-    monkeypatch.setattr(job, "open_primary", lambda _, category: made.repositories[category])
+    monkeypatch.setattr(made.deployment, "repository", lambda category: made.repositories[category])
     return made
 
 
@@ -337,6 +336,6 @@ def test_no_repository_is_configured_and_the_databases_go_on(
 ) -> None:
     monkeypatch.undo()
     trees.plant()
-    with pytest.raises(SomeFailed, match="nothing opens their repository"):
+    with pytest.raises(SomeFailed, match="nothing opens the repository"):
         retain(trees.deployment)
     assert len(sealed(trees.vaults.primary)) <= 14

@@ -16,50 +16,26 @@ from typing import TYPE_CHECKING
 from include.respaldo import failpoints
 from include.respaldo.errors import (
     Busy,
-    ConfigurationError,
     CorruptObject,
     KeyNotFound,
-    SomeFailed,
     SourceError,
     VaultError,
     VaultUnreachable,
 )
-from include.respaldo.filetree.location import RepositoryLocation
-from include.respaldo.filetree.restic import Repository
-from include.respaldo.jobs.heal_vaults import heal_vaults
+from include.respaldo.jobs.mirror_repository import mirror_repository
 from include.respaldo.jobs.retention_report import Tended
-from include.respaldo.jobs.survey_vaults import Fault, Survey
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest
-from include.respaldo.model.redundancy import Stage, promised_digest, stage_of
+from include.respaldo.model.redundancy import Stage, stage_of
 from include.respaldo.model.units import size_text
 from include.respaldo.ports import StoredObject, Vault
 
 if TYPE_CHECKING:
+    from include.respaldo.filetree.restic import Repository
     from include.respaldo.jobs.deployment import Deployment
 
 #: a younger snapshot without a manifest may be of a backup that is still being sealed
 _LEFT_ALONE = timedelta(days=2)
-
-
-def open_primary(deployment: Deployment, category: Category) -> Repository:
-    """Return the repository of a category in the primary vault.
-
-    :raises ConfigurationError: nothing opens it.
-    """
-    config = deployment.config
-    if config.repository is None:
-        raise ConfigurationError(
-            f"the vaults hold {category.value}, and nothing opens their repository",
-            hint="name the connection with its password in the configuration (repository)",
-        )
-    location = RepositoryLocation.s3(
-        config.vaults.primary.uri,
-        keys.repository_prefix(category),
-        deployment.connections(config.vaults.primary.connection),
-        deployment.connections(config.repository.connection).password,
-    )
-    return Repository(location, deployment.scratch("restic"))
 
 
 def repository_is_whole(deployment: Deployment, category: Category) -> bool:
@@ -72,7 +48,7 @@ def repository_is_whole(deployment: Deployment, category: Category) -> bool:
     if deployment.vaults.primary.find(config) is None:
         return False
     try:
-        open_primary(deployment, category).check()
+        deployment.repository(category).check()
     except (CorruptObject, KeyNotFound):
         return False
     return True
@@ -98,7 +74,7 @@ def tend_repository(
     sealed = _sealed_snapshots(deployment, category)
     if dry_run:
         sealed -= set(removed)
-    repository = open_primary(deployment, category)
+    repository = deployment.repository(category)
     before = _listing(deployment.vaults.primary, category)
     try:
         doomed = _doomed(deployment, repository, category, sealed, removed)
@@ -123,7 +99,7 @@ def tend_repository(
     if with_replica:
         try:
             done, note = _let_replica_follow(deployment, category, sealed), ""
-        except VaultUnreachable as error:
+        except (VaultUnreachable, Busy) as error:
             note = f"{note}: {error.message}"
     deployment.progress.step(f"{category.value}: {size_text(freed)} freed")
     return Tended(category, len(doomed), len(gone), freed, done, note)
@@ -184,18 +160,7 @@ def _let_replica_follow(deployment: Deployment, category: Category, sealed: Coll
     vaults = deployment.vaults
     replica = _listing(vaults.replica, category)
     primary = _listing(vaults.primary, category)
-    faults = [
-        Fault(key, vaults.replica.region, True, size, promised_digest(key))
-        for key, size in primary.items()
-        if key not in replica
-    ]
-    done = heal_vaults(vaults, Survey(faults=faults), deployment.progress)
-    for error in done.failed.values():
-        if isinstance(error, VaultUnreachable):
-            raise error
-    if done.failed:
-        failures = {fault.key: error for fault, error in list(done.failed.items())[:20]}
-        raise SomeFailed("be copied to the replica, which keeps what it has", failures)
+    mirror_repository(vaults, category, deployment.progress)
     snapshots = keys.repository_prefix(category) + "snapshots/"
     if any(snapshots + snapshot not in primary for snapshot in sealed):
         return 0  # sealed since, or lost since: the next run sees
