@@ -273,12 +273,12 @@ def _rsync_token(token: _Token, exact: bool) -> str:
         return "[\x01-.0-\x7f]" if exact else "*"
     if token.kind == "[":
         if not (token.text.isascii() and (exact or not token.negated)):
-            return "[^\x01-\xff]" if exact else "*"
+            return "[^\x01-\udcff]" if exact else "*"
         members = "".join(
             m if len(m) == 3 else re.sub(r"([\]\-^!\\\[])", r"\\\1", m) for m in _members(token)
         )
         # a byte of a longer character is no member, and not what is no member either
-        return f"[^/{members}\x7f-\xff]" if token.negated else f"[{members}]"
+        return f"[^{members}\udc80-\udcff]" if token.negated else f"[{members}]"
     return f"[\\{token.text}]" if token.text in "\\*?[" else token.text
 
 
