@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -110,18 +110,22 @@ class Host:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.root.exists():  # a copy that was not completed
             shutil.rmtree(self.root)
+        self._install()
+        sshd = self.root / _SSHD
+        sshd.mkdir(parents=True)
+        _keygen(self.folder / "key", "respaldo")
+        _keygen(sshd / "host_key", self.name)
+        shutil.copyfile(self.folder / "key.pub", sshd / "authorized_keys")
+        self._write_settings()
+
+    def _install(self) -> None:
+        """Make the tree of a bare host."""
         copy_base(self.root)
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1\tlocalhost\n127.0.1.1\t{self.name}\n")
         shutil.copyfile("/etc/resolv.conf", self.root / "etc/resolv.conf")
-        sshd = self.root / _SSHD
-        sshd.mkdir(parents=True)
         (self.root / "run/sshd").mkdir(exist_ok=True)
-        _keygen(self.folder / "key", "respaldo")
-        _keygen(sshd / "host_key", self.name)
-        shutil.copyfile(self.folder / "key.pub", sshd / "authorized_keys")
         self.run(["ssh-keygen", "-q", "-A"])
-        self._write_settings()
 
     def start(self) -> Self:
         """Start it, made first if need be; returns once it accepts connections.
@@ -162,6 +166,30 @@ class Host:
         """Stop it and delete its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def reinstall(self) -> None:
+        """Make it a bare host again, at the same address and with the same keys; not started."""
+        self._replace_tree(self._install)
+
+    def move_to(self, other: Host) -> None:
+        """Go on in the place of another host, which is lost: this disk, that address and its keys.
+
+        Neither is started; this one is a bare host then.
+        """
+        self.stop()
+        shutil.copytree(self.root / _SSHD, self.folder / "sshd")
+        other._replace_tree(lambda: self.root.rename(other.root))
+        self._replace_tree(self._install)
+
+    def _replace_tree(self, make: Callable[[], object]) -> None:
+        self.stop()
+        sshd = self.folder / "sshd"
+        if not sshd.exists():  # else an earlier replacement was not completed
+            shutil.copytree(self.root / _SSHD, sshd)
+        shutil.rmtree(self.root, ignore_errors=True)
+        make()
+        shutil.rmtree(self.root / _SSHD, ignore_errors=True)
+        sshd.rename(self.root / _SSHD)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -87,6 +87,28 @@ def test_a_host_is_the_same_after_a_restart_also_for_another_python(own: Host) -
         Host.attach(own.folder)
 
 
+def test_a_host_goes_on_in_the_place_of_a_lost_one(own: Host, tmp_path: Path) -> None:
+    spare = Host(tmp_path / "spare", "spare")
+    try:
+        with own, spare:
+            address = (own.port, own.host_key, own.private_key)
+            (own.root / "srv" / "lost").write_text("lost")
+            (spare.root / "srv" / "kept").write_text("kept")
+        keys = spare.host_key
+        spare.move_to(own)
+        with own, spare:
+            assert (own.port, own.host_key, own.private_key) == address
+            assert own.run(["ls", "/srv"]).stdout == "kept\n"
+            assert spare.host_key == keys
+            assert spare.run(["ls", "/srv"]).stdout == ""
+        own.reinstall()
+        with own:
+            assert (own.port, own.host_key, own.private_key) == address
+            assert own.run(["ls", "/srv"]).stdout == ""
+    finally:
+        spare.remove()
+
+
 def test_two_hosts_have_keys_of_their_own(own: Host, host: Host) -> None:
     own.create()
     assert own.host_key != host.host_key
