@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
     "acknowledge_backup",
     "archive_query_log",
+    "backup_applications",
+    "backup_files",
+    "backup_server_configuration",
     "backup_system_database",
     "backup_tenant_databases",
     "geo_redundancy_check",
@@ -97,6 +100,55 @@ def test_a_backup_is_dump_checksum_upload_copy_for_each_batch(
         mapped = dag.get_task(step).get_closest_mapped_task_group()
         assert mapped is not None
         assert mapped.group_id == "batch"
+
+
+TREES = ("backup_files", "backup_applications", "backup_server_configuration")
+SECTIONS = """
+hosts: [{name: web1, connection: web1}]
+repository: {connection: repository}
+files: [{name: uploads, host: web1, path: /srv/uploads}, {name: images, path: /srv/images}]
+applications: [{name: erp, host: web1, path: /opt/erp, version: {git: true}}]
+server_configuration: [{host: web1}]
+"""
+
+
+@pytest.mark.parametrize("dag_id", TREES)
+def test_a_backup_of_trees_has_the_same_steps_and_an_alarm_when_all_is_sealed(
+    config_file: Path, dag_id: str
+) -> None:
+    with config_file.open("a") as file:
+        file.write(SECTIONS)
+    dag = parse()[dag_id]
+    steps = ["batch.dump", "batch.checksum", "batch.upload", "batch.copy"]
+    assert dag.task_ids == ["discover", *steps, "report", "alarm"]
+    for before, after in pairwise(["discover", *steps]):
+        assert before in dag.get_task(after).upstream_task_ids
+    assert dag.task_group.children["batch"].children.keys() == set(steps)
+    assert {dag.get_task(step).trigger_rule.value for step in [*steps[1:], "report", "alarm"]} == {
+        "all_done"
+    }
+    for leaf in ("report", "alarm"):  # a run fails by its leaves
+        assert dag.get_task(leaf).upstream_task_ids >= {"batch.copy"}
+        assert dag.get_task(leaf).downstream_task_ids == set()
+    assert "0 2 * * *" in str(dag.timetable.expression)
+    assert "configured" not in (dag.doc_md or "").splitlines()[1]
+    assert dag.max_active_runs == 1
+    suggested = {
+        "backup_files": ["local/images", "web1/uploads"],
+        "backup_applications": ["web1/erp"],
+        "backup_server_configuration": ["web1"],
+    }
+    assert dag.params.get_param("only").schema["examples"] == suggested[dag_id]
+
+
+@pytest.mark.parametrize("dag_id", TREES)
+def test_a_category_that_is_not_configured_has_a_dag_that_says_so_and_never_runs_by_itself(
+    dags: dict[str, DAG], dag_id: str
+) -> None:
+    dag = dags[dag_id]
+    assert dag.schedule is None
+    assert f"add the section `{dag_id.removeprefix('backup_')}`" in (dag.doc_md or "")
+    assert "No hay nada configurado" in (dag.doc_md or "")
 
 
 @pytest.mark.parametrize("dag_id", ["backup_tenant_databases", "backup_system_database"])

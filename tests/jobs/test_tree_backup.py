@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
-from include.respaldo.errors import SomeFailed
-from include.respaldo.jobs import backup_steps as steps
-from include.respaldo.jobs import take_backup as job
-from include.respaldo.model.backup import Category, Source
 from tests.jobs.site import REGIONS, Site
-from tests.jobs.trees import UPLOADS, Trees, landed
+from tests.jobs.trees import Trees, landed
 
 
 @pytest.fixture

@@ -8,14 +8,17 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 
+from include.respaldo.cli import trees
 from include.respaldo.cli.moments import parse_moment, parse_target, parse_zone
 from include.respaldo.cli.screen import show
 from include.respaldo.errors import ConfigurationError, SomeFailed
+from include.respaldo.jobs.acknowledge import TREES
 from include.respaldo.jobs.archive_query_log import ArchiveMode, archive
 from include.respaldo.jobs.check import check
 from include.respaldo.jobs.clean_up import clean_up
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.jobs.discover import discover
+from include.respaldo.jobs.discover_trees import find_any, spelled
 from include.respaldo.jobs.find_transaction import target_at
 from include.respaldo.jobs.plan_restore import RestoreRequest, default_new_name, moment_text, plan
 from include.respaldo.jobs.prepare import examine_databases, prepare_databases, unprepare_databases
@@ -31,6 +34,8 @@ from include.respaldo.model.target import Target
 from include.respaldo.model.units import size_text
 
 Command = Callable[[Deployment, Namespace], int]
+#: as the command line spells them
+CATEGORIES = tuple(c.value.replace("_", "-") for c in Category if c is not Category.SERVER_GLOBALS)
 
 
 def run_check(deployment: Deployment, arguments: Namespace) -> int:
@@ -49,8 +54,14 @@ def run_check(deployment: Deployment, arguments: Namespace) -> int:
 def run_discover(deployment: Deployment, arguments: Namespace) -> int:
     found = discover(deployment, frozenset(DATABASES))
     lines = [f"{size_text(d.size):>10}  {d.source}" for d in found.databases]
+    kept = trees.discovered(deployment)
+    lines += [f"{size_text(t.size):>10}  {spelled(t.source)}" for t in kept]
     lines += [f"server {server}: {error}" for server, error in found.problems.items()]
     data = {
+        "trees": [
+            {"source": str(t.source), "category": t.source.category.value, "size": t.size}
+            for t in kept
+        ],
         "databases": [
             {
                 "server": d.source.server,
@@ -92,7 +103,9 @@ def run_unprepare(deployment: Deployment, arguments: Namespace) -> int:
 
 
 def run_backup(deployment: Deployment, arguments: Namespace) -> int:
-    category = Category.SYSTEM_DATABASE if arguments.system else Category.TENANT_DATABASES
+    category = Category(arguments.category.replace("-", "_"))
+    if arguments.system:
+        category = Category.SYSTEM_DATABASE
     if arguments.id is not None and parse_backup_id(arguments.id) is None:
         raise ConfigurationError(
             f"{arguments.id!r} is no backup id", hint="write it like 20261122T020000.000000Z"
@@ -158,12 +171,15 @@ def run_retain(deployment: Deployment, arguments: Namespace) -> int:
 
 def run_catalog(deployment: Deployment, arguments: Namespace) -> int:
     if arguments.tenant is None:
-        sources = archived_sources(deployment.vaults)
-        text = "\n".join(map(str, sources)) or "the vaults hold no backup yet"
-        show(text, [str(s) for s in sources], as_json=arguments.json)
+        sources = [str(s) for s in archived_sources(deployment.vaults)]
+        sources += [spelled(s) for s in archived_sources(deployment.vaults, TREES)]
+        text = "\n".join(sources) or "the vaults hold no backup yet"
+        show(text, sources, as_json=arguments.json)
         return 0
     zone = deployment.config.time_zone
-    catalog = read_catalog(deployment, deployment.source(arguments.tenant))
+    catalog = read_catalog(deployment, find_any(deployment, arguments.tenant))
+    if catalog.source.category.is_tree:
+        return trees.show_catalog(deployment, catalog, as_json=arguments.json)
     lines = [f"{catalog.source}: {len(catalog.backups)} full backups"]
     lines += [
         f"  {b.backup_id}  {size_text(b.stored_size):>10}"
@@ -207,7 +223,9 @@ def run_catalog(deployment: Deployment, arguments: Namespace) -> int:
 
 def run_window(deployment: Deployment, arguments: Namespace) -> int:
     zone = deployment.config.time_zone
-    catalog = read_catalog(deployment, deployment.source(arguments.tenant))
+    catalog = read_catalog(deployment, find_any(deployment, arguments.tenant))
+    if catalog.source.category.is_tree:
+        return trees.show_window(deployment, catalog, as_json=arguments.json)
     window = recovery_window(catalog)
     lines = [f"{catalog.source} can be restored to any moment of:"]
     for interval in window.intervals:

@@ -58,18 +58,25 @@ def parser() -> argparse.ArgumentParser:
         return sub.add_parser(name, help=text, description=text, parents=[shared])
 
     command("check", "check everything at once, each problem with its next step")
-    command("discover", "list the databases that the configuration's rules mean")
+    command("discover", "list the databases and trees that the configuration means")
     prepare = command("prepare", "make databases ready for archiving (archive does it by itself)")
     prepare.add_argument("tenant", nargs="*", help="database or server/database; none: all")
     prepare.add_argument("--dry-run", action="store_true", help="only say what would change")
     unprepare = command("unprepare", "remove from databases all that prepare installed")
     unprepare.add_argument("tenant", nargs="+", help="database or server/database")
-    backup = command("backup", "take full backups now")
-    backup.add_argument("tenant", nargs="*", help="database or server/database; none: all")
+    backup = command("backup", "take backups now")
+    backup.add_argument("tenant", nargs="*", help="name or server/name; none: all")
     backup.add_argument(
         "--id", metavar="BACKUP_ID", help="go on with an interrupted run: only what is missing"
     )
-    backup.add_argument("--system", action="store_true", help="the system database instead")
+    kind = backup.add_mutually_exclusive_group()
+    kind.add_argument("--system", action="store_true", help="the system database instead")
+    kind.add_argument(
+        "--category",
+        choices=commands.CATEGORIES,
+        default=commands.CATEGORIES[0],
+        help="of what (default: %(default)s)",
+    )
     archive = command("archive", "archive the query logs")
     archive.add_argument("--server", action="append", help="only this server (may be repeated)")
     how_long = archive.add_mutually_exclusive_group()
@@ -84,9 +91,11 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="only say what would go, what stays, and why"
     )
     catalog = command("catalog", "list what the vaults hold")
-    catalog.add_argument("tenant", nargs="?", help="one database in detail")
-    window = command("window", "show to which moments a database can be restored, and the gaps")
-    window.add_argument("tenant")
+    catalog.add_argument("tenant", nargs="?", help="one source in detail")
+    window = command(
+        "window", "show to which moments a database, or to which days a tree, can be restored"
+    )
+    window.add_argument("tenant", help="name, server/name or category/server/name")
     for name, text in (
         ("plan", "show how a restore would be done; changes nothing"),
         ("restore", "restore a database beside the live one"),

@@ -94,6 +94,41 @@ def _moved(then: pa.Table, now: pa.RecordBatch) -> Iterator[Moved]:
         yield from (Moved(entry, None) for entry in entries_of(batch))
 
 
+def disagreements(
+    repository: Stored, snapshot: str, root: str, listed: Path, scratch: Path
+) -> list[Moved]:
+    """Return where a list and a snapshot name different entries, whatever the looks said.
+
+    Reads all of both: for where the numbers differ, or nobody knows how the snapshot was made.
+    """
+    top = _as_json(root.rstrip("/"))
+    below = f"{top}/"
+    stored: set[str] = set()
+    with tempfile.TemporaryFile(dir=scratch) as lines:
+        repository.list_to(snapshot, lines)
+        lines.seek(0)
+        for line in lines:
+            path = str(json.loads(line).get("path", ""))
+            if path == (top or "/"):
+                stored.add("")
+            elif path.startswith(below):
+                stored.add(path.removeprefix(below))
+    found: list[Moved] = []
+    for batch in read_batches(listed):
+        for entry in entries_of(batch):
+            name = _as_json(entry.path)
+            if name in stored:
+                stored.discard(name)
+            elif entry.problem not in _GONE:
+                found.append(Moved(entry, replace(entry, problem=Problem.UNREADABLE)))
+    found += (Moved(None, _unlisted(name)) for name in sorted(stored) if "\ufffd" not in name)
+    return found
+
+
+def _unlisted(path: str) -> Entry:
+    return Entry(path, Kind.FILE, size=0, mode=0, uid=0, gid=0, mtime_ns=0)
+
+
 def as_stored(
     repository: Stored,
     snapshot: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from include.respaldo.errors import RespaldoError, SomeFailed, SourceError, VaultUnreachable
 from include.respaldo.jobs.acknowledge import held_by
+from include.respaldo.jobs.discover_trees import spelled
 from include.respaldo.jobs.landed_backup import is_sealed
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Manifest, Source
@@ -56,7 +57,7 @@ class Alarm:
         return (
             f"SUSPICIOUS {self.source}: {'; '.join(self.suspicions)}. The backup is kept and "
             "nothing older of it is removed until somebody has looked: "
-            f"`acknowledge {_spelled(self.source)} {self.backup_id} --by NAME`"
+            f"`acknowledge {spelled(self.source)} {self.backup_id} --by NAME`"
         )
 
 
@@ -160,7 +161,3 @@ def _why_not_sealed(vault: Vault, source: Source, run_id: str) -> str | None:
         return None if is_sealed(vault, source, run_id) else vault.region
     except VaultUnreachable:
         return f"{vault.region} (does not answer)"
-
-
-def _spelled(source: Source) -> str:
-    return f"{source.category.value}/{source}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from include.respaldo.config.trees import HostSource, TreeConfig
 from include.respaldo.errors import ConfigurationError, RespaldoError, SourceError, VaultError
+from include.respaldo.jobs.acknowledge import TREES
+from include.respaldo.jobs.read_catalog import archived_sources
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source
 
@@ -21,7 +23,6 @@ log = logging.getLogger(__name__)
 
 #: the name of a host's configuration
 CONFIGURATION = "configuration"
-TREES = tuple(category for category in Category if category.is_tree)
 
 
 @dataclass(frozen=True)
@@ -113,3 +114,35 @@ def _size(deployment: Deployment, source: Source) -> int:
     except RespaldoError as error:
         log.warning("%s: its size is not known: %s", source, error.message)
     return 0
+
+
+def find_any(deployment: Deployment, name: str) -> Source:
+    """Return the source of any category that a person means.
+
+    :param name: ``name``, ``server/name`` or ``category/server/name``; configured, or in a vault.
+    :raises SourceError: nothing, or more than one thing, is called so.
+    """
+    known = {*configured_trees(deployment.config), *archived_sources(deployment.vaults, TREES)}
+    category, _, rest = name.partition("/")
+    if category in set(Category) and "/" in rest and not Category(category).is_tree:
+        return deployment.source(rest)
+    matches = sorted(s for s in known if name in {s.name, str(s), spelled(s)})
+    if name in set(map(spelled, matches)):
+        return next(s for s in matches if spelled(s) == name)
+    try:
+        matches.append(deployment.source(name))
+    except SourceError as error:
+        if not matches:
+            more = ", ".join(map(spelled, sorted(known)[:20]))
+            raise SourceError(error.message, hint=f"{error.hint}; {more}") from None
+    if len(matches) == 1:
+        return matches[0]
+    raise SourceError(
+        f"more than one thing is called {name!r}",
+        hint=f"say which: {', '.join(map(spelled, matches))}",
+    )
+
+
+def spelled(source: Source) -> str:
+    """Return a source's name with its category: nothing else is called so."""
+    return f"{source.category.value}/{source}"

@@ -13,30 +13,18 @@ The tree itself is read where it is, or from its mirror (`bring_tree`).
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.respaldo import __version__, failpoints
-from include.respaldo.errors import SourceError, VaultError
-from include.respaldo.filetree.amended_list import amended
-from include.respaldo.filetree.as_stored import as_stored, moved
-from include.respaldo.filetree.digests import DigestCache
-from include.respaldo.filetree.file_list import (
-    compare,
-    read_batches,
-    summary,
-    write_batches,
-)
-from include.respaldo.filetree.listing import ListedTree, list_tree
-from include.respaldo.filetree.restic import Repository
-from include.respaldo.jobs.bring_tree import DIGESTS, Tree, bring_tree, mirror_folder, tree_of
-from include.respaldo.jobs.discover_trees import sealed_before
+from include.respaldo.errors import SourceError
+from include.respaldo.filetree.restic import Repository, Snapshot
+from include.respaldo.jobs.bring_tree import Tree, bring_tree, tree_of
 from include.respaldo.jobs.landed_backup import (
     DRAFT,
     VERIFIED,
@@ -51,19 +39,16 @@ from include.respaldo.jobs.landed_backup import (
 )
 from include.respaldo.jobs.mirror_repository import holds_snapshot, mirror_repository
 from include.respaldo.jobs.prove_repository import prove_repository
-from include.respaldo.model import keys
-from include.respaldo.model.backup import Manifest, Source, StoredFile
-from include.respaldo.model.file_tree import (
-    PROBLEMS_SHOWN,
-    Entry,
-    Kind,
-    Problem,
-    ReadProblem,
-    StoredTree,
-    Unusual,
-    shown,
-    suspicions,
+from include.respaldo.jobs.tree_lists import (
+    described,
+    fetch_before,
+    keep_problems,
+    list_landed,
+    list_of_snapshot,
 )
+from include.respaldo.model import keys
+from include.respaldo.model.backup import Manifest, Source
+from include.respaldo.model.file_tree import StoredTree
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -86,9 +71,7 @@ def dump(deployment: Deployment, source: Source, run_id: str) -> int | None:
     with _room(folder):
         brought = bring_tree(deployment, source)
         failpoints.reach(failpoints.TREE_LANDED)
-        named = [[p.path, p.problem.value, p.reason] for p in brought.problems]
-        told = [["", "", f"its version is not known: {brought.no_version}"]]
-        _replace(folder / PROBLEMS, json.dumps(named + told * bool(brought.no_version)))
+        keep_problems(brought, folder)
         tree = StoredTree("", str(tree_of(deployment, source).root), 0, 0, 0, 0, 0, 0)
         draft = Manifest(
             source=source,
@@ -113,18 +96,14 @@ def checksum(deployment: Deployment, source: Source, run_id: str) -> int | None:
     """
     folder = landing_folder(deployment, source, run_id)
     draft = read_manifest(folder / DRAFT)
-    if draft is None or read_manifest(folder / VERIFIED):
+    if draft is None or draft.tree is None or read_manifest(folder / VERIFIED):
         return None
     begun = time.monotonic()
     with _room(folder):
-        digests = mirror_folder(deployment, source) / DIGESTS
-        with _listed(deployment, tree_of(deployment, source), digests) as listed:
-            unread = _unread(listed, _problems(folder))
-            file = write_batches(amended(listed.batches(), unread), folder / LIST)
-            listed.digests.write(digests)
+        file = list_landed(deployment, source, tree_of(deployment, source), folder)
         failpoints.reach(failpoints.TREE_LISTED)
-        since = _fetch_before(deployment, source, run_id, folder / BEFORE)
-        tree = _described(deployment, folder, draft.tree, folder / LIST, since)
+        since = fetch_before(deployment, source, run_id, folder)
+        tree = described(deployment, draft.tree, folder, since)
         durations = {**draft.durations, "checksum": round(time.monotonic() - begun, 3)}
         write_manifest(
             folder / VERIFIED, replace(draft, files=(file,), durations=durations, tree=tree)
@@ -154,8 +133,11 @@ def upload(deployment: Deployment, source: Source, run_id: str) -> int | None:
         )
     with _room(folder):
         repository = deployment.repository(source.category)
-        snapshot, stored = _store(deployment, repository, manifest, tree)
-        file, found = _as_stored(deployment, repository, manifest, tree, snapshot, folder)
+        snapshot, made = _store(deployment, repository, manifest, tree)
+        stored = made.stored if made else 0
+        file, found = list_of_snapshot(
+            deployment, repository, manifest, tree, snapshot, made, folder
+        )
         prefix = keys.backup_prefix(source, run_id)
         put_unsealed(vault, prefix + keys.FILE_LIST, folder / file.name, file.sha256)
     failpoints.reach(failpoints.TREE_STORED)
@@ -199,21 +181,10 @@ def copy(deployment: Deployment, source: Source, run_id: str) -> int:
 # -- inside -------------------------------------------------------------------------------------
 
 
-def _listed(deployment: Deployment, tree: Tree, digests: Path) -> ListedTree:
-    return list_tree(
-        tree.root,
-        tree.patterns,
-        one_file_system=tree.one_file_system,
-        known=DigestCache.read(digests),
-        progress=deployment.progress,
-        scratch=deployment.scratch(),
-    )
-
-
 def _store(
     deployment: Deployment, repository: Repository, manifest: Manifest, tree: Tree
-) -> tuple[str, int]:
-    """Return the snapshot of a backup, and the bytes that the repository grew by."""
+) -> tuple[str, Snapshot | None]:
+    """Return the snapshot of a backup, and how it was made; None: an earlier run has made it."""
     source = manifest.source
     prefix = keys.repository_prefix(source.category)
     repository.ensure(is_empty=lambda: next(deployment.vaults.primary.list(prefix), None) is None)
@@ -224,7 +195,7 @@ def _store(
     )
     for earlier in reversed(repository.snapshots(tags=tags)):
         if earlier.host == source.server and earlier.paths == (str(tree.root),):
-            return earlier.id, 0
+            return earlier.id, None
     made = repository.backup(
         tree.root,
         patterns=tree.patterns,
@@ -234,115 +205,7 @@ def _store(
         one_file_system=tree.one_file_system,
         progress=deployment.progress,
     )
-    return made.id, made.stored
-
-
-def _as_stored(
-    deployment: Deployment,
-    repository: Repository,
-    manifest: Manifest,
-    tree: Tree,
-    snapshot: str,
-    folder: Path,
-) -> tuple[StoredFile, StoredTree]:
-    """Return the list of what the snapshot holds, as a file of the folder, and what it says."""
-    assert manifest.tree is not None
-    (listed,) = manifest.files
-    digests = mirror_folder(deployment, manifest.source) / DIGESTS
-    with _listed(deployment, tree, digests) as now:
-        changed = moved(folder / LIST, now)
-    if not changed:
-        return listed, manifest.tree
-    entries = as_stored(
-        repository, snapshot, str(tree.root), changed, deployment.scratch(), deployment.progress
-    )
-    made = write_batches(amended(read_batches(folder / LIST), entries), folder / STORED)
-    since = manifest.tree.changes.since
-    found = _described(deployment, folder, manifest.tree, folder / STORED, since)
-    return replace(made, name=STORED), found
-
-
-def _described(
-    deployment: Deployment, folder: Path, tree: StoredTree | None, listed: Path, since: str
-) -> StoredTree:
-    """Return what the manifest says of a list: totals, problems, changes, what is unusual."""
-    assert tree is not None
-    found = summary(listed)
-    before = folder / BEFORE
-    changes = compare(before if since and before.exists() else None, listed, since)
-    reasons = {shown(p.path): p.reason for p in _problems(folder) if p.path}
-    told = tuple((path, reasons.get(path, what)) for path, what in found.problems)
-    general = tuple(("", reason) for path, _, reason in _told(folder) if not path)
-    usual = deployment.config.unusual
-    strange = suspicions(
-        changes,
-        Unusual(usual.removed / 100, usual.modified / 100, usual.incompressible / 100, usual.files),
-    )
-    if since and not before.exists():
-        strange = ("no list of an earlier backup could be read: nothing was compared",)
-    return replace(
-        tree,
-        files=found.files,
-        folders=found.folders,
-        links=found.links,
-        others=found.others,
-        size=found.size,
-        changes=changes,
-        problems=(*general, *told)[:PROBLEMS_SHOWN],
-        problem_counts=found.problem_counts,
-        suspicions=strange,
-    )
-
-
-def _fetch_before(deployment: Deployment, source: Source, run_id: str, to: Path) -> str:
-    """Bring the list of the backup before this one; return its id, "" where there is none.
-
-    Where lists are damaged in both regions an older one is taken; without any, `to` is not there.
-    """
-    to.unlink(missing_ok=True)
-    newest = ""
-    for manifest in sealed_before(deployment, source, run_id):
-        newest = newest or manifest.backup_id
-        for file in manifest.files:
-            try:
-                key = keys.backup_prefix(source, manifest.backup_id) + file.name
-                deployment.vaults.download(key, to, sha256=file.sha256)
-            except VaultError as error:
-                deployment.progress.step(f"{source} {manifest.backup_id}: {error.message}")
-            else:
-                return manifest.backup_id
-    return newest
-
-
-def _told(folder: Path) -> list[tuple[str, str, str]]:
-    return [(p, q, r) for p, q, r in json.loads((folder / PROBLEMS).read_text())]
-
-
-def _problems(folder: Path) -> list[ReadProblem]:
-    """Return what could not be brought as it is."""
-    return [ReadProblem(path, Problem(what), why) for path, what, why in _told(folder) if what]
-
-
-def _unread(listed: ListedTree, problems: Sequence[ReadProblem]) -> dict[str, Entry | None]:
-    """Return the entries of a list that could not be brought, with their problem."""
-    wanted = {p.path: p for p in problems}
-    if not wanted:
-        return {}
-    found = {entry.path: entry for entry in listed if entry.path in wanted}
-    return {
-        path: replace(found.get(path) or _absent(path), problem=problem.problem)
-        for path, problem in wanted.items()
-    }
-
-
-def _absent(path: str) -> Entry:
-    return Entry(path, Kind.FILE, size=0, mode=0, uid=0, gid=0, mtime_ns=0)
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_suffix(".partial")
-    draft.write_text(text)
-    draft.replace(path)
+    return made.id, made
 
 
 @contextmanager

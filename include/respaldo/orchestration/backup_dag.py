@@ -1,8 +1,9 @@
-"""The DAG of one category of databases: discover, then dump, checksum, upload, copy for each batch.
+"""The DAG of one category: discover, then dump, checksum, upload, copy for each batch.
 
 The four steps of a batch run one after the other whatever became of the step before: each does what
 it can for the sources that got that far, and `report`, at the end, fails the run if anything is not
-sealed in both regions. What passes between tasks lies in the landing zone.
+sealed in both regions. What passes between tasks lies in the landing zone. Of trees, `alarm` fails
+the run, too, when all is sealed but something is suspicious: that is how Airflow calls people.
 """
 
 from __future__ import annotations
@@ -53,19 +54,24 @@ def backup_dag(
 ) -> DAG:
     """Return the DAG that backs up a category every day, and on demand.
 
-    :param choices: tenants that the form suggests; None: there is nothing to choose.
+    A category of trees of which none is configured has no schedule, and says why in its doc.
+
+    :param choices: sources that the form suggests; None: there is nothing to choose.
     """
-    params = {} if choices is None else {"only": _only(choices)}
+    is_idle = category.is_tree and not choices
     with DAG(
         dag_id,
         dag_display_name=title,
-        schedule=CronTriggerTimetable(config.schedule, timezone=config.time_zone),
         # no start date: the first run is that of the next night, not one for the night before
+        schedule=None
+        if is_idle
+        else CronTriggerTimetable(config.schedule, timezone=config.time_zone),
         catchup=False,
-        max_active_runs=4,  # a tenant on demand does not wait for the nightly run
-        params=params,
+        # a tenant on demand does not wait for the nightly run; two runs would share a tree's mirror
+        max_active_runs=1 if category.is_tree else 4,
+        params={} if choices is None else {"only": _only(category, choices)},
         tags=["respaldo", "backup"],
-        doc_md=doc_md,
+        doc_md=_nothing(category) + doc_md if is_idle else doc_md,
         default_args={
             "retries": 2,
             "retry_policy": RetryWhatCanHelp(),
@@ -74,27 +80,48 @@ def backup_dag(
         },
     ) as dag:
         found = discover.override(task_id="discover")(category.value)
-        batch.expand(batch=found) >> report(category.value, found)  # type: ignore[arg-type]
+        backed_up = batch.expand(batch=found)
+        # both are leaves: either of them fails the run
+        backed_up >> report(category.value, found)  # type: ignore[arg-type]
+        if category.is_tree:
+            backed_up >> alarm(found)  # type: ignore[arg-type]
     return dag
 
 
-def _only(choices: Sequence[str]) -> Param:
+def _nothing(category: Category) -> str:
+    section = category.value
+    return (
+        f"\n**Nothing is configured**: add the section `{section}` to the configuration.\n"
+        f"**No hay nada configurado**: añada la sección `{section}` a la configuración.\n"
+    )
+
+
+def _only(category: Category, choices: Sequence[str]) -> Param:
     suggested: dict[str, Any] = {"examples": list(choices)} if choices else {}
+    title = "Only these tenants / Solo estos clientes"
+    text = (
+        "Names of databases; none means all. / Nombres de bases de datos; ninguno significa todas."
+    )
+    if category.is_tree:
+        title = "Only these / Solo estos"
+        text = (
+            "Names (`name` or `host/name`); none means all. / "
+            "Nombres (`nombre` o `servidor/nombre`); ninguno significa todos."
+        )
     return Param(
         [],
         type="array",
         items={"type": "string", "minLength": 1},
         uniqueItems=True,
         **suggested,
-        title="Only these tenants / Solo estos clientes",
-        description="Names of databases; none means all. / "
-        "Nombres de bases de datos; ninguno significa todas.",
+        title=title,
+        description=text,
     )
 
 
 @task(multiple_outputs=False)
 def discover(category: str) -> list[dict[str, Any]]:
-    """Find the databases of the category, and pack them into batches."""
+    """Find the sources of the category, and pack them into batches."""
     from include.respaldo.jobs.take_backup import plan_batches
 
     context = get_current_context()
@@ -125,7 +152,7 @@ _LIMIT = timedelta(hours=12)
 
 @task(map_index_template=_LABEL, execution_timeout=_LIMIT)
 def dump(batch: dict[str, Any]) -> str:
-    """Dump each database of the batch into the landing zone."""
+    """Dump each database, or bring each tree, to where it can be read: the landing zone."""
     from include.respaldo.jobs import take_backup
 
     return _carry_out(take_backup.dump, batch)
@@ -133,7 +160,7 @@ def dump(batch: dict[str, Any]) -> str:
 
 @task(trigger_rule="all_done", map_index_template=_LABEL, execution_timeout=_LIMIT)
 def checksum(batch: dict[str, Any]) -> str:
-    """Read what has landed back: is it whole, can it be understood?"""
+    """Read what has landed: is it whole, what is in it, what has changed?"""
     from include.respaldo.jobs import take_backup
 
     return _carry_out(take_backup.checksum, batch)
@@ -194,6 +221,19 @@ def report(category: str, batches: list[dict[str, Any]] | None = None) -> str:
     text = "\n\n".join(filter(None, [text, left_over]))
     tell(text, **context)
     return text
+
+
+@task(trigger_rule="all_done", retries=0)
+def alarm(batches: list[dict[str, Any]] | None = None) -> str:
+    """Fail where a change is suspicious and nobody has looked at it; clear this task afterwards."""
+    from include.respaldo.jobs import take_backup
+
+    planned = [Batch.from_json(b) for b in batches or ()]
+    found = take_backup.alarms(deployment(), planned)
+    if found:
+        # sealed and copied all the same: `report` says so, and its note stays
+        raise SourceError("\n".join(alarm.text for alarm in found))
+    return "nothing is suspicious"
 
 
 def _explain(error: SomeFailed, context: Context) -> dict[str, BaseException]:
