@@ -19,6 +19,7 @@ from include.respaldo.errors import RespaldoError, SomeFailed, SourceError, Vaul
 from include.respaldo.jobs.acknowledge import TREES
 from include.respaldo.jobs.clean_up import clean_up
 from include.respaldo.jobs.decide_retention import decide
+from include.respaldo.jobs.discover_trees import spelled
 from include.respaldo.jobs.read_catalog import archived_sources, newest_coverage
 from include.respaldo.jobs.retention_report import RetentionReport, Tended
 from include.respaldo.jobs.tend_repository import tend_repository
@@ -212,7 +213,7 @@ def _sources(deployment: Deployment, only: Sequence[str]) -> tuple[Source, ...]:
 
 def _name(source: Source) -> str:
     """Return what messages call a source: trees of several categories may be called the same."""
-    return f"{source.category.value}/{source}" if source.category.is_tree else str(source)
+    return spelled(source) if source.category.is_tree else str(source)
 
 
 def _look_whether_kept_are_whole(plan: RetentionPlan, regions: Regions) -> None:
