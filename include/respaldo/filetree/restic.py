@@ -225,8 +225,12 @@ class Repository:
 
         :raises KeyNotFound: the snapshot, or the file in it, is not there.
         """
-        with to.open("wb") as file:
-            self._run("dump", _checked(snapshot), path, to=file)
+        try:
+            with to.open("wb") as file:
+                self._run("dump", _checked(snapshot), path, to=file)
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
 
     def restore(
         self, snapshot: str, root: str, paths: Sequence[str], to: Path, progress: Progress

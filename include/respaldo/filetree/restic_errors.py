@@ -57,9 +57,9 @@ _TABLE: tuple[tuple[str, type[RespaldoError], str, str], ...] = (
         "make room where the landing zone and restic's cache lie",
     ),
     (
-        r"no matching ID found|no snapshot found|multiple IDs with prefix",
+        r"no matching ID found|no snapshot found|multiple IDs with prefix|not found in snapshot",
         KeyNotFound,
-        "there is no such snapshot",
+        "there is no such snapshot, or no such path in it",
         "retention may have removed it: read the catalog again",
     ),
     (
@@ -69,7 +69,7 @@ _TABLE: tuple[tuple[str, type[RespaldoError], str, str], ...] = (
         r"|tree .* (?:not found|error)|pack .* (?:does not exist|contains|size)"
         r"|repository contains errors"
         r"|file does not exist|The specified key does not exist|unexpected EOF|invalid length"
-        r"|unable to load index|invalid character|is truncated|readFull|zstd|MessageAuthentication",
+        r"|unable to load index|invalid character|unexpected end of JSON|is truncated|readFull|zstd|MessageAuthentication",
         CorruptObject,
         "the repository is damaged",
         "run the geo-redundancy check: it brings damaged and missing objects back from the other "
