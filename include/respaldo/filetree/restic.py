@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,9 @@ from include.respaldo.errors import Busy, ConfigurationError, CorruptObject, Key
 from include.respaldo.filetree.location import RepositoryLocation
 from include.respaldo.filetree.patterns import Patterns, escaped_for_restic
 from include.respaldo.filetree.restic_run import PATIENCE, ResticRun, restic
-from include.respaldo.filetree.restoring import restore
+from include.respaldo.filetree.restoring import mend_links, restore
 from include.respaldo.filetree.targets import targets
+from include.respaldo.model.file_tree import Entry
 from include.respaldo.model.moments import parse_iso
 from include.respaldo.ports import Progress
 
@@ -233,7 +234,14 @@ class Repository:
             raise
 
     def restore(
-        self, snapshot: str, root: str, paths: Sequence[str], to: Path, progress: Progress
+        self,
+        snapshot: str,
+        root: str,
+        paths: Sequence[str],
+        to: Path,
+        progress: Progress,
+        *,
+        entries: Iterable[Entry] = (),
     ) -> None:
         """Bring a tree, or some of its paths, back below `to`, with all that they were.
 
@@ -241,8 +249,11 @@ class Repository:
         empty folder; it becomes the root itself where everything is restored.
 
         :param paths: relative to the root, folders with all below; none means everything.
+        :param entries: the backup's list: what a link says is taken from there where restic has
+            lost it (before 0.16 it kept text only).
         """
         restore(self._run, _checked(snapshot), root, paths, to, progress)
+        mend_links(entries, to)
 
     # -- inside -------------------------------------------------------------------------------
 

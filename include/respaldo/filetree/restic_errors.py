@@ -69,7 +69,8 @@ _TABLE: tuple[tuple[str, type[RespaldoError], str, str], ...] = (
         r"|tree .* (?:not found|error)|pack .* (?:does not exist|contains|size)"
         r"|repository contains errors"
         r"|file does not exist|The specified key does not exist|unexpected EOF|invalid length"
-        r"|unable to load index|invalid character|unexpected end of JSON|is truncated|readFull|zstd|MessageAuthentication",
+        r"|unable to load index|invalid character|unexpected end of JSON"
+        r"|is truncated|readFull|zstd|MessageAuthentication",
         CorruptObject,
         "the repository is damaged",
         "run the geo-redundancy check: it brings damaged and missing objects back from the other "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from include.respaldo.errors import KeyNotFound, RestoreRefused
 from include.respaldo.filetree.patterns import escaped_for_restic
-from include.respaldo.model.file_tree import shown
+from include.respaldo.model.file_tree import Entry, Kind, shown
 from include.respaldo.ports import Progress
 
 #: what one run is told on its command line, in bytes
@@ -79,3 +79,26 @@ def _like(source: Path, to: Path) -> None:
     if os.geteuid() == 0:
         os.chown(to, status.st_uid, status.st_gid)
     shutil.copystat(source, to)
+
+
+def mend_links(entries: Iterable[Entry], root: Path) -> None:
+    """Make the links anew whose target holds bytes that are no UTF-8; the others are left."""
+    for entry in entries:
+        if entry.kind is not Kind.LINK or entry.target.isascii() or _is_text(entry.target):
+            continue
+        link = root / entry.path
+        if not link.is_symlink() or os.readlink(link) == entry.target:  # noqa: PTH115 (no path)
+            continue
+        above = link.parent.stat()
+        status = link.lstat()
+        link.unlink()
+        link.symlink_to(entry.target)
+        if os.geteuid() == 0:
+            os.chown(link, status.st_uid, status.st_gid, follow_symlinks=False)
+        times = (status.st_atime_ns, status.st_mtime_ns)
+        os.utime(link, ns=times, follow_symlinks=False)
+        os.utime(link.parent, ns=(above.st_atime_ns, above.st_mtime_ns))
+
+
+def _is_text(text: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in text)
