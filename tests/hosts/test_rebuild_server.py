@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,15 +15,19 @@ from pathlib import Path
 import pytest
 
 from embedded.host import EmbeddedHostUnavailable, Host
-from include.respaldo.config.trees import HostConfig, HostSource
+from embedded.installation import Installation
+from embedded.postgres import PostgresServer
+from include.respaldo.config.trees import HostSource
+from include.respaldo.connections import from_environment
 from include.respaldo.debian.asking import ask
 from include.respaldo.debian.description import Description
 from include.respaldo.errors import RestoreRefused
-from include.respaldo.jobs import rebuild_server, stored_hosts
-from include.respaldo.jobs.deployment import Silence
+from include.respaldo.jobs.deployment import Deployment, Silence
 from include.respaldo.jobs.describe_host import describe_host
 from include.respaldo.jobs.rebuild_report import RebuildRequest, text_of
 from include.respaldo.jobs.rebuild_server import compare, plan, rebuild
+from include.respaldo.jobs.take_backup import plan_batches, take_backup
+from include.respaldo.model.backup import Category, backup_id
 from include.respaldo.ssh.host import SshHost
 from tests.hosts.vendor_packages import REPOSITORY, SOURCE, build_repository
 
@@ -39,28 +46,6 @@ class Steps(Silence):
 
     def step(self, message: str) -> None:
         self.said.append(message)
-
-
-class Hosts:
-    """A deployment of two hosts, without vaults: the backup is the folder that describes it."""
-
-    def __init__(self, hosts: dict[str, Host], folder: Path) -> None:
-        self.hosts, self.folder = hosts, folder
-        self.progress = Steps()
-        self.config = self
-        self.server_configuration = (HostSource(host="web1"),)
-        self.files = self.applications = ()
-
-    def host(self, name: str) -> HostConfig:
-        return HostConfig(name=name, connection=name)
-
-    def connections(self, conn_id: str):
-        return self.hosts[conn_id].connection(conn_id)
-
-    def scratch(self, *parts: str) -> Path:
-        path = self.folder.joinpath("scratch", *parts)
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 def write(host: Host, path: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
@@ -114,23 +99,72 @@ def furnish(host: Host, scratch: Path) -> None:
     (host.root / "etc/odd\nname \udcff").write_text("odd")
 
 
+class Lost:
+    """An installation whose host web1 was backed up and lost; web2 is bare."""
+
+    def __init__(self, folder: Path, hosts: dict[str, Host], postgres: PostgresServer) -> None:
+        self.folder, self.hosts, self.steps = folder, hosts, Steps()
+        source = {"host": "web1", "include": ["/usr/local/bin"]}
+        self.installation = Installation(
+            folder / "installation",
+            postgres=postgres,
+            settings={"server_configuration": [source]},
+            hosts=hosts,
+        )
+
+    def deployment(self) -> Deployment:
+        return self.installation.deployment(self.steps)
+
+    def back_up(self) -> str:
+        deployment = self.deployment()
+        run = backup_id(deployment.clock.now())
+        take_backup(deployment, plan_batches(deployment, Category.SERVER_CONFIGURATION, run))
+        return run
+
+    @property
+    def landed(self) -> Path:
+        """Where the tree was put together."""
+        return next((self.folder / "installation/landing/mirrors").glob("*/*/*/tree"))
+
+    @property
+    def described(self) -> Description:
+        return Description.from_bytes((self.landed / "host.json").read_bytes())
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "include.respaldo", *arguments],
+            env={**os.environ, **self.installation.environment()},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def one_more(self, name: str) -> Host:
+        """Return another bare host, which the configuration knows."""
+        self.hosts[name] = self.installation.hosts[name] = made = bare(self.folder, name)
+        self.installation.start()
+        return made
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """web1, furnished, described and stopped; web2, bare."""
+def lost(postgres: PostgresServer) -> Iterator[Lost]:
+    """web1, furnished, backed up and gone; web2, bare."""
     folder = Path(tempfile.mkdtemp(prefix="respaldo-rebuild-"))
     hosts: dict[str, Host] = {}
+    found = Lost(folder, hosts, postgres)
     try:
         hosts["web1"] = bare(folder, "web1")
         furnish(hosts["web1"], folder)
         hosts["web2"] = bare(folder, "web2")
         build_repository(folder, hosts["web2"].root, LATER)
+        found.installation.hosts.update(hosts)
         for host in hosts.values():
             host.start()
-        found = Hosts(hosts, folder)
-        source = HostSource(host="web1", include=[Path("/usr/local/bin")])
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(stored_hosts, "newest_description", lambda *_: (None, ""))
-            assert describe_host(found, source, folder / "backup") == ()  # type: ignore[arg-type]
+        found.installation.start()
+        found.back_up()
+        write(hosts["web1"], "/etc/shop/news", "1\n")
+        found.back_up()
         hosts["web1"].stop()
         yield found
     except EmbeddedHostUnavailable as why:
@@ -138,28 +172,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     finally:
         for host in hosts.values():
             host.stop()
+        found.installation.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(autouse=True)
-def backup_without_vault(site: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(_deployment, request):
-        return None, replace(request, backup_id="20261122T020000.000000Z")
-
-    def fetched(_deployment, _manifest, scratch):
-        return shutil.copytree(site.folder / "backup", scratch / "tree", symlinks=True)
-
-    monkeypatch.setattr(rebuild_server, "_choose", chosen)
-    monkeypatch.setattr(rebuild_server, "read_description", lambda *_: described(site))
-    monkeypatch.setattr(rebuild_server, "fetch_host", fetched)
-
-
-def described(site: Hosts) -> Description:
-    return Description.from_bytes((site.folder / "backup/host.json").read_bytes())
-
-
-def test_a_description_tells_what_a_person_made_of_the_host(site: Hosts) -> None:
-    host = described(site)
+def test_a_description_tells_what_a_person_made_of_the_host(lost: Lost) -> None:
+    host = lost.described
     assert host.package["shop"].asked_for
     assert not host.package["shop-common"].asked_for
     assert host.package["shop-tools"].held
@@ -178,40 +196,40 @@ def test_a_description_tells_what_a_person_made_of_the_host(site: Hosts) -> None
     assert dict(host.missing)["firewall (nft)"] == "nft is not installed"
 
 
-def test_secrets_are_private_in_the_landing_zone_and_nowhere_else(site: Hosts) -> None:
-    backup = site.folder / "backup"
+def test_secrets_are_private_in_the_landing_zone_and_nowhere_else(lost: Lost) -> None:
+    backup = lost.landed
     for name in ("files/etc/shadow", "files/etc/shop/ssl/shop.key", "host.json", "changes.txt"):
         assert (backup / name).stat().st_mode & 0o777 == 0o600
     texts = [(backup / name).read_text() for name in ("host.json", "changes.txt")]
-    for text in (*texts, *site.progress.said):
+    for text in (*texts, *lost.steps.said):
         assert SECRET not in text
         assert HASH not in text
 
 
 def test_a_bare_host_becomes_the_lost_one_and_a_second_rebuild_has_nothing_to_do(
-    site: Hosts,
+    lost: Lost,
 ) -> None:
     request = RebuildRequest("web1", "web2", new_name="shop2", reason="fire")
-    web2 = site.hosts["web2"]
+    web2 = lost.hosts["web2"]
     write(web2, "/root/.ssh/authorized_keys", "ssh-ed25519 AAAAC3NzaMine admin\n", 0o600)
-    before = plan(site, request)  # type: ignore[arg-type]
+    before = plan(lost.deployment(), request)
     assert "install shop (1.0)" in before.text
     assert not (web2.root / "etc/shop").exists()
-    done = rebuild(site, request)  # type: ignore[arg-type]
-    report = compare(site, request)  # type: ignore[arg-type]
+    done = rebuild(lost.deployment(), request)
+    report = compare(lost.deployment(), request)
     print(text_of(done, report))
     assert done.problems == ("still speak of web1: /etc/shop/name",)
     with SshHost.of(web2.connection()) as ssh:
         now = ask(ssh, include=["/usr/local/bin"], digests=True)
-    lost = described(site)
+    host = lost.described
     # packages: the version that can still be had, not the newest; what cannot, in another one
-    assert now.package["shop"] == lost.package["shop"]
+    assert now.package["shop"] == host.package["shop"]
     assert not now.package["shop-common"].asked_for
     assert (now.package["shop-tools"].version, now.package["shop-tools"].held) == ("2.0", True)
     # accounts
-    assert now.user["ana"] == lost.user["ana"]
+    assert now.user["ana"] == host.user["ana"]
     assert "ana" in now.group["adm"].members
-    assert now.user["robot"].uid == lost.user["robot"].uid
+    assert now.user["robot"].uid == host.user["robot"].uid
     assert ("ana", ("ssh-ed25519 AAAAC3NzaKey ana@desk",)) in now.authorized_keys
     # files, with owners by name
     for path in (
@@ -226,7 +244,7 @@ def test_a_bare_host_becomes_the_lost_one_and_a_second_rebuild_has_nothing_to_do
         "/usr/local/bin/close-till",
         "/etc/odd\nname \udcff",
     ):
-        there, here = lost.file[path], now.file[path]
+        there, here = host.file[path], now.file[path]
         assert (here.sha256, here.mode, here.uid, here.gid) == (
             there.sha256,
             there.mode,
@@ -237,7 +255,7 @@ def test_a_bare_host_becomes_the_lost_one_and_a_second_rebuild_has_nothing_to_do
     assert "/etc/shop/sites/default" not in now.file
     # units
     for unit in ("till.service", "shop.service", "shop-report.timer", "e2scrub_reap.service"):
-        assert now.unit[unit] == lost.unit[unit]
+        assert now.unit[unit] == host.unit[unit]
     assert now.unit["fstrim.timer"] == "masked"
     # what is the target's own
     assert (web2.root / "etc/hostname").read_text() == "shop2\n"
@@ -245,7 +263,7 @@ def test_a_bare_host_becomes_the_lost_one_and_a_second_rebuild_has_nothing_to_do
     assert "2222" not in (web2.root / "etc/ssh/sshd_config").read_text()
     assert "/dev/sda1" not in (web2.root / "etc/fstab").read_text()
     assert "Mine" in (web2.root / "root/.ssh/authorized_keys").read_text()
-    assert now.machine_id != lost.machine_id
+    assert now.machine_id != host.machine_id
     # the report
     reasons = {d.subject: d.because for d in report.differences}
     assert "network" in reasons["/etc/network/interfaces"]
@@ -256,42 +274,91 @@ def test_a_bare_host_becomes_the_lost_one_and_a_second_rebuild_has_nothing_to_do
     assert "/etc/group" not in reasons
     # again
     assert report.is_complete
-    assert plan(site, request).plan.actions == ()  # type: ignore[arg-type]
-    assert rebuild(site, request).done == {}  # type: ignore[arg-type]
+    assert plan(lost.deployment(), request).plan.actions == ()
+    assert rebuild(lost.deployment(), request).done == {}
     assert not (web2.root / "var/lib/respaldo/rebuild").exists()
-    said = "\n".join([*site.progress.said, text_of(done, report), before.text])
+    said = "\n".join([*lost.steps.said, text_of(done, report), before.text])
     assert SECRET not in said
     assert HASH not in said
 
 
-def test_the_lost_host_itself_alive_is_refused_by_name(site: Hosts) -> None:
-    web1 = site.hosts["web1"].start()
+def test_a_login_that_may_not_read_all_describes_what_it_may_and_names_the_rest(
+    lost: Lost, tmp_path: Path
+) -> None:
+    web2 = lost.hosts["web2"]
+    web2.add_user("clerk")
+    uri = web2.connection_uri("clerk")
+    installation = Installation(
+        lost.folder / "installation",
+        postgres=lost.installation.postgres,
+        hosts={"web2": web2},
+        settings={"server_configuration": [{"host": "web2"}]},
+    )
+    deployment = installation.deployment()
+    environ = {**installation.environment(), "AIRFLOW_CONN_RESPALDO_WEB2": uri}
+    deployment.connections = lambda conn_id: from_environment(conn_id, environ)
+    problems = describe_host(deployment, HostSource(host="web2"), tmp_path / "tree")
+    assert "files/etc/shadow" in {p.path for p in problems}
+    host = Description.from_bytes((tmp_path / "tree/host.json").read_bytes())
+    assert "Permission denied" in dict(host.missing)["passwords"]
+    assert host.file["/etc/shadow"].sha256 == ""
+    assert host.user["clerk"].password == ""
+
+
+def test_the_report_says_what_changed_since_the_backup_before(lost: Lost) -> None:
+    text = (lost.landed / "changes.txt").read_text()
+    assert "/etc/shop/news: added" in text
+    assert text.count("\n- ") == 1  # the time of its folder is no news
+
+
+def test_the_command_line_plans_from_the_replica_while_the_primary_is_down(lost: Lost) -> None:
+    lost.installation.primary.stop()
+    try:
+        done = lost.command(*(
+            "rebuild-server",
+            "web1",
+            "--to",
+            "web2",
+            "--as",
+            "shop2",
+            "--dry-run",
+            "--json",
+        ))
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["name"] == "shop2"
+        early = lost.command("rebuild-server", "web1", "--to", "web2", "--day", "2020-01-01")
+        assert early.returncode == 3
+        assert "no backup of the configuration of 'web1'" in early.stderr
+    finally:
+        lost.installation.primary.start()
+
+
+def test_the_lost_host_itself_alive_is_refused_by_name(lost: Lost) -> None:
+    web1 = lost.hosts["web1"].start()
     try:
         request = RebuildRequest("web1", "web1")
         with pytest.raises(RestoreRefused, match="web1 itself, alive"):
-            plan(site, request)  # type: ignore[arg-type]
-        confirmed = plan(site, replace(request, confirmed="web1"))  # type: ignore[arg-type]
+            plan(lost.deployment(), request)
+        confirmed = plan(lost.deployment(), replace(request, confirmed="web1"))
         assert confirmed.plan.actions == ()
     finally:
         web1.stop()
 
 
-def test_an_account_in_the_way_is_refused_by_name(site: Hosts) -> None:
-    other = bare(site.folder, "web3")
-    site.hosts["web3"] = other
+def test_an_account_in_the_way_is_refused_by_name(lost: Lost) -> None:
+    other = lost.one_more("web3")
     other.run(["useradd", "-u", "4321", "bea"])
     with other, pytest.raises(RestoreRefused, match="'ana' has id 4321, which is 'bea'"):
-        rebuild(site, RebuildRequest("web1", "web3"))  # type: ignore[arg-type]
+        rebuild(lost.deployment(), RebuildRequest("web1", "web3"))
     assert not (other.root / "var/lib/respaldo").exists()
 
 
-def test_a_rebuild_that_was_cut_off_goes_on(site: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_that_was_cut_off_goes_on(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
     from include.respaldo.debian.carry_out import Builder
     from include.respaldo.errors import HostUnreachable
 
-    other = bare(site.folder, "web4")
-    site.hosts["web4"] = other
-    build_repository(site.folder, other.root, VERSIONS)
+    other = lost.one_more("web4")
+    build_repository(lost.folder, other.root, VERSIONS)
     request = RebuildRequest("web1", "web4")
     with other:
         carry_out, calls = Builder.carry_out, iter(range(100))
@@ -304,9 +371,9 @@ def test_a_rebuild_that_was_cut_off_goes_on(site: Hosts, monkeypatch: pytest.Mon
         with monkeypatch.context() as patch:
             patch.setattr(Builder, "carry_out", cut)
             with pytest.raises(HostUnreachable):
-                rebuild(site, request)  # type: ignore[arg-type]
-        rebuild(site, request)  # type: ignore[arg-type]
-        report = compare(site, request)  # type: ignore[arg-type]
+                rebuild(lost.deployment(), request)
+        rebuild(lost.deployment(), request)
+        report = compare(lost.deployment(), request)
         assert report.is_complete, report.text
         # it came with the package in the run that was cut off
         assert not (other.root / "etc/shop/sites/default").is_symlink()

@@ -47,11 +47,19 @@ def carry_out_accounts(
             if done.returncode:
                 said = done.said.strip() or f"it ended with {done.returncode}"
                 problems.append(f"{action.verb.value} {action.subject}: {said}")
-    if passwords:
-        done = run(host, ["chpasswd", "--encrypted"], input=_secrets(shadow, set(passwords)))
-        if done.returncode:  # it repeats lines, and with them hashes
-            problems.append(f"set passwords: chpasswd ended with {done.returncode}")
-    return problems
+    return problems + _set_passwords(host, passwords, shadow)
+
+
+def _set_passwords(host: Runner, names: Sequence[str], shadow: Path) -> list[str]:
+    """Set all at once; chpasswd sets none where one cannot be set, so then one by one."""
+    command = ["chpasswd", "--encrypted"]
+    if not names or run(host, command, input=_secrets(shadow, set(names))).returncode == 0:
+        return []
+    return [
+        f"set password of {name}"  # what chpasswd says may repeat the hash
+        for name in names
+        if run(host, command, input=_secrets(shadow, {name})).returncode
+    ]
 
 
 def _commands(

@@ -24,7 +24,8 @@ from include.respaldo.model.file_tree import Kind
 
 _LONG = 3600.0
 _APT = (
-    *("apt-get", "--yes", "--quiet", "--no-install-recommends"),
+    *("apt-get", "--yes", "--quiet", "--no-install-recommends", "--fix-broken"),
+    "--allow-change-held-packages",
     *("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"),
     *("-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"),
     "install",
@@ -38,6 +39,7 @@ done
 """
 _NAME = """\
 printf '%s\\n' "$1" >/etc/hostname
+getent hosts "$1" >/dev/null || printf '127.0.1.1\\t%s\\n' "$1" >>/etc/hosts
 [ ! -d /run/systemd/system ] || hostname "$1"
 """
 #: what files and units need to count; where the host runs, not where it is only a folder

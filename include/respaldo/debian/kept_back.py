@@ -13,6 +13,7 @@ DISKS = "disks and what is mounted are the target's own: shown, not replayed"
 BOOT = "kernel and boot loader are the target's own"
 IDENTITY = "every host has an identity of its own"
 ACCOUNTS = "accounts are made one by one, with their ids"
+RANGES = "ranges of ids for containers: useradd has given new ones"
 GENERATED = "made by the system itself from other files"
 
 _RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -41,7 +42,8 @@ _RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
         (r"/etc/(grub\.d|default/grub|default/grub\.d|kernel|initramfs-tools|modprobe\.d/dkms)",),
     ),
     (IDENTITY, (r"/etc/(machine-id|hostname|adjtime)",)),
-    (ACCOUNTS, (r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?", r"/etc/\.pwd\.lock")),
+    (ACCOUNTS, (r"/etc/(passwd|group|shadow|gshadow)-?", r"/etc/\.pwd\.lock")),
+    (RANGES, (r"/etc/sub[ug]id-?",)),
     (
         GENERATED,
         (
@@ -65,6 +67,9 @@ _BOOT_PACKAGES = re.compile(
     r"(linux-(image|headers|modules|base|kbuild|compiler|tools)|grub|shim|efibootmgr"
     r"|(intel|amd64)-microcode|firmware-|initramfs-tools|dracut|systemd-boot|cloud-)"
 )
+#: what update-ca-certificates makes links to, and how it names links by their hash
+_CERTIFICATE = re.compile(r"/usr/(local/)?share/ca-certificates/")
+_HASH = re.compile(r"/[0-9a-f]{8}\.[0-9]+$")
 #: firewalls: their files and units are replayed, and never started by a rebuild
 FIREWALL_UNITS = re.compile(
     r"(nftables|netfilter-persistent|iptables|ip6tables|ufw|firewalld|shorewall)\b"
@@ -83,7 +88,7 @@ def path_kept_back(path: str, *, is_link: bool = False, target: str = "") -> str
     if is_link and path.startswith("/etc/systemd/"):
         return unit_kept_back(basename(path)) or unit_kept_back(basename(target))
     if is_link and path.startswith("/etc/ssl/certs/"):
-        return GENERATED
+        return GENERATED if _CERTIFICATE.match(target) or _HASH.search(path) else None
     if is_link and re.fullmatch(r"/etc/rc[0-6S]\.d/[SK]\d\d(ssh|networking|network-manager)", path):
         return NETWORK if "network" in path else ACCESS
     return None

@@ -164,6 +164,7 @@ def _read(files: Sequence[HostFile], root: Path) -> tuple[list[HostFile], list[R
                 digest = file_digest(content, "sha256").hexdigest()
         except FileNotFoundError:
             problems.append(ReadProblem(name, Problem.VANISHED, "it was not brought"))
+            found.append(file)  # it was there: a rebuild must know, also without its content
             continue
         except OSError as error:
             raise SourceError(f"what was brought cannot be read: {path}: {error}") from error

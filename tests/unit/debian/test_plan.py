@@ -207,6 +207,25 @@ def test_what_only_looks_alike_is_brought(path: str) -> None:
     assert (Verb.PUT, path) in actions(with_files(LOST, file(path, "lost")))
 
 
+def test_links_that_the_system_makes_of_certificates_are_left_to_it() -> None:
+    made = (
+        link("/etc/ssl/certs/CA.pem", "/usr/share/ca-certificates/mozilla/CA.crt"),
+        link("/etc/ssl/certs/0a1b2c3d.0", "CA.pem"),
+    )
+    own = link("/etc/ssl/certs/own.pem", "/etc/letsencrypt/live/own.pem")
+    found = actions(with_files(LOST, *made, own))
+    assert (Verb.PUT, own.path) in found
+    assert not {(Verb.PUT, item.path) for item in made} & set(found)
+
+
+def test_who_may_not_read_all_may_not_say_what_was_not_there() -> None:
+    lost = replace(LOST, missing=(("passwords", "cat ended with 1: Permission denied"),))
+    now = with_files(BARE, file("/etc/came-with-a-package"))
+    assert (Verb.REMOVE, "/etc/came-with-a-package") in actions(at=target(now, before=frozenset()))
+    found = actions(lost, target(now, before=frozenset()))
+    assert (Verb.REMOVE, "/etc/came-with-a-package") not in found
+
+
 def test_units_of_the_network_and_of_ssh_stay_as_they_are() -> None:
     wants = "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
     lost = replace(
