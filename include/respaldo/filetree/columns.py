@@ -41,6 +41,8 @@ IDENTITY: list[Any] = [
     pa.field("settled", pa.bool_(), nullable=False),
     #: its digest was taken over from the listing before
     pa.field("reused", pa.bool_(), nullable=False),
+    #: it was read again, though it looked as the listing before had seen it
+    pa.field("again", pa.bool_(), nullable=False),
 ]
 LISTED = pa.schema([*LIST, *IDENTITY])
 

@@ -192,6 +192,7 @@ class _Reading:
             "incompressible": merged("incompressible", [r.incompressible for r in read]),
             "settled": merged("settled", settled),
             "reused": column(known, "found"),
+            "again": column(known, "again"),
             "target": _scattered("target", at, [r.target for r in read], len(rows), b""),
             "problem": _scattered("problem", at, [r.problem for r in read], len(rows), None),
             "hard_link": self._numbers(rows),
@@ -209,8 +210,9 @@ class _Reading:
         for name in ("size", "mtime_ns", "ctime_ns", "inode"):
             same = pc.and_(same, pc.equal(seen[name], column(table, name).take(at)))
         # what was touched just before it was read may have changed again without a trace
-        same = pc.and_(same, column(table, "settled").take(at)).fill_null(False)
-        columns = {"found": same, "settled": same, "reused": same}
+        found = pc.and_(same, column(table, "settled").take(at)).fill_null(False)
+        again = pc.and_not(same.fill_null(False), found)
+        columns = {"found": found, "settled": found, "again": again}
         for name, default in (("sha256", ""), ("xattrs", ""), ("incompressible", False)):
             columns[name] = column(table, name).take(at).fill_null(default)
         return pa.RecordBatch.from_pydict(columns)

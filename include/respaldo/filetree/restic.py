@@ -28,9 +28,11 @@ class Snapshot:
     """What a backup left in the repository."""
 
     id: str
-    #: entries that are no folders, and folders, that restic put into it
+    #: regular files, and folders, those above the root among them
     files: int
     folders: int
+    #: of the files: those that were not read, for they are as in the snapshot before
+    unchanged: int
     #: content of all files, in bytes
     size: int
     #: bytes that the repository grew by; before compression where restic is older than 0.16
@@ -188,6 +190,7 @@ class Repository:
             id=self._full_id(found["snapshot_id"]),
             files=found["total_files_processed"],
             folders=found["dirs_new"] + found["dirs_changed"] + found["dirs_unmodified"],
+            unchanged=found["files_unmodified"],
             size=found["total_bytes_processed"],
             stored=watch.stored,
             unread=run.errors,
