@@ -15,7 +15,7 @@ from include.respaldo.jobs.take_backup import plan_batches, take_backup
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source, backup_id
 from include.respaldo.model.batches import Batch
-from include.respaldo.model.file_tree import Entry
+from include.respaldo.model.file_tree import Entry, StoredTree
 from tests.jobs.site import Site
 
 PASSWORD = "what encrypts the repository"
@@ -73,6 +73,11 @@ class Trees:
             keys.manifest_key(source, run), Manifest.from_bytes
         )
 
+    def tree(self, run: str, source: Source = UPLOADS) -> StoredTree:
+        tree = self.manifest(run, source).tree
+        assert tree is not None
+        return tree
+
     def entries(self, run: str, source: Source = UPLOADS) -> dict[str, Entry]:
         """Return what a backup's list says."""
         manifest = self.manifest(run, source)
@@ -85,8 +90,7 @@ class Trees:
     def restored(self, run: str, source: Source = UPLOADS, region: str = "primary") -> list[str]:
         """Restore a whole backup from a region; return how it differs from its list."""
         deployment = self.site.deployment()
-        tree = self.manifest(run, source).tree
-        assert tree is not None
+        tree = self.tree(run, source)
         to = self.site.folder / f"restored-{region}-{run}"
         deployment.repository(source.category, region).restore(  # type: ignore[arg-type]
             tree.snapshot, tree.root, [], to, deployment.progress

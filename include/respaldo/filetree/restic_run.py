@@ -27,6 +27,9 @@ from include.respaldo.filetree.restic_errors import error_of
 #: seconds without an answer of the service after which a run is ended; restic itself waits 15 min
 PATIENCE = 60.0
 _LAST_LINES = 30
+#: restic asks for an object that is not there for 15 minutes; so many answers are enough
+_MISSING = re.compile(r"returned error, retrying after .*(?:does not exist|NoSuchKey|no such file)")
+_ANSWERS = 3
 #: exit status of a backup of which something could not be read
 INCOMPLETE = 3
 #: what restic would read of ours: only what we say counts
@@ -138,12 +141,16 @@ class ResticRun:
                         self._on_message(message)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        missing = 0
         for raw in cast("IO[bytes]", process.stderr):
             line = raw.decode(errors="replace").rstrip()
             if line.startswith('{"message_type":"error"'):
                 self.errors += '"during":"archival"' in line
                 continue
             self._last.append(line)
+            missing += _MISSING.search(line) is not None
+            if missing == _ANSWERS:
+                process.send_signal(signal.SIGINT)  # it removes its lock, and ends
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """End it once the service has not answered for too long."""

@@ -15,6 +15,7 @@ from include.respaldo.filetree.digests import DigestCache
 from include.respaldo.filetree.file_list import compare, read_batches, summary, write_batches
 from include.respaldo.filetree.listing import ListedTree, list_tree
 from include.respaldo.filetree.restic import Repository, Snapshot
+from include.respaldo.filetree.second_look import is_as_listed
 from include.respaldo.jobs.bring_tree import DIGESTS, Brought, Tree, mirror_folder
 from include.respaldo.jobs.discover_trees import sealed_before
 from include.respaldo.model import keys
@@ -130,6 +131,8 @@ def list_of_snapshot(
     assert manifest.tree is not None
     (file,) = manifest.files
     digests = mirror_folder(deployment, manifest.source) / DIGESTS
+    if made is not None and is_as_listed(tree.root, DigestCache.read(digests), made):
+        return file, manifest.tree
     with _look(deployment, tree, digests) as now:
         changed = moved(folder / LIST, now)
     root, scratch = str(tree.root), deployment.scratch()
