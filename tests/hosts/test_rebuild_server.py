@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from include.respaldo.config.trees import HostSource
 from include.respaldo.connections import from_environment
 from include.respaldo.debian.asking import ask
 from include.respaldo.debian.description import Description
-from include.respaldo.errors import RestoreRefused
+from include.respaldo.debian.rebuild import Action
+from include.respaldo.errors import Busy, RestoreRefused
+from include.respaldo.jobs import rebuild_server
 from include.respaldo.jobs.deployment import Deployment, Silence
 from include.respaldo.jobs.describe_host import describe_host
 from include.respaldo.jobs.rebuild_report import RebuildRequest, text_of
@@ -345,6 +347,14 @@ def test_the_lost_host_itself_alive_is_refused_by_name(lost: Lost) -> None:
         web1.stop()
 
 
+def test_two_rebuilds_of_one_target_at_once_are_refused(lost: Lost) -> None:
+    with (
+        rebuild_server._alone(lost.deployment(), "web2"),
+        pytest.raises(Busy, match="another rebuild of web2"),
+    ):
+        rebuild(lost.deployment(), RebuildRequest("web1", "web2"))
+
+
 def test_an_account_in_the_way_is_refused_by_name(lost: Lost) -> None:
     other = lost.one_more("web3")
     other.run(["useradd", "-u", "4321", "bea"])
@@ -363,7 +373,7 @@ def test_a_rebuild_that_was_cut_off_goes_on(lost: Lost, monkeypatch: pytest.Monk
     with other:
         carry_out, calls = Builder.carry_out, iter(range(100))
 
-        def cut(self, actions, now):
+        def cut(self: Builder, actions: Sequence[Action], now: Description) -> None:
             if next(calls) == 3:
                 raise HostUnreachable("the connection was lost")
             carry_out(self, actions, now)

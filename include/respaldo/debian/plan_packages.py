@@ -51,7 +51,7 @@ def _install(package: Package, here: Package | None, offer: Offer | None) -> Act
     if here is not None:
         why = f"the target has {here.version}"
     if offer is None:
-        why += "; the candidate where this version cannot be had any more"
+        why += "; another version where this one cannot be had any more"
         return Action(Phase.PACKAGES, Verb.INSTALL, package.name, why, package.version)
     if package.version in offer.versions:
         return Action(Phase.PACKAGES, Verb.INSTALL, package.name, why, package.version)

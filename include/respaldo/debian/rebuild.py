@@ -72,8 +72,12 @@ class Action:
     @property
     def text(self) -> str:
         """For people."""
-        argument = f" ({shown(self.argument)})" if self.argument else ""
-        return f"{self.verb.value} {shown(self.subject)}{argument}: {self.because}"
+        return f"{self.verb.value} {self.what}: {self.because}"
+
+    @property
+    def what(self) -> str:
+        """The subject with its argument, for people."""
+        return shown(self.subject) + (f" ({shown(self.argument)})" if self.argument else "")
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,22 @@ class RebuildPlan:
         """For people, in Markdown."""
         parts = [f"**{self.counts}**"]
         for phase in Phase:
-            lines = [f"- {action.text}" for action in self.of(phase)]
+            lines = _listed(self.of(phase))
             if lines:
                 parts.append("\n".join([f"### {phase.value.capitalize()}", "", *lines]))
         if self.left_out:
             parts.append("\n".join(["### Left as the target has it", "", *grouped(self.left_out)]))
         return "\n\n".join(parts)
+
+
+def _listed(actions: Iterable[Action]) -> list[str]:
+    """Return one line for all that is done in the same way for the same reason."""
+    found: dict[tuple[Verb, str], list[str]] = defaultdict(list)
+    for action in actions:
+        found[action.verb, action.because].append(action.what)
+    return [
+        f"- {verb.value} {', '.join(what)}: {because}" for (verb, because), what in found.items()
+    ]
 
 
 def grouped(items: Iterable[LeftOut]) -> list[str]:

@@ -6,6 +6,8 @@ it is then: whatever was interrupted goes on, and a second rebuild finds nothing
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import time
@@ -29,7 +31,7 @@ from include.respaldo.debian.rebuild import (
     Verb,
     Wish,
 )
-from include.respaldo.errors import ConfigurationError, CorruptObject, RestoreRefused
+from include.respaldo.errors import Busy, ConfigurationError, CorruptObject, RestoreRefused
 from include.respaldo.jobs.describe_host import taken_by
 from include.respaldo.jobs.rebuild_report import PlannedRebuild, RebuildRequest, Rebuilt, Report
 from include.respaldo.jobs.stored_hosts import (
@@ -39,6 +41,7 @@ from include.respaldo.jobs.stored_hosts import (
     read_backup,
     read_description,
 )
+from include.respaldo.model import keys
 from include.respaldo.model.backup import Manifest
 from include.respaldo.ssh.host import SshHost
 
@@ -86,12 +89,17 @@ def rebuild(deployment: Deployment, request: RebuildRequest) -> Rebuilt:
 
     :raises RestoreRefused: as `plan`; nothing was done.
     :raises CorruptObject: the backup is not what its list says; nothing was done.
+    :raises Busy: another rebuild of that target is under way.
     :raises HostUnreachable: the connection was lost; a rebuild again goes on.
     """
     begun = time.monotonic()
     manifest, request = _choose(deployment, request)
     done: dict[str, int] = {}
-    with _scratch(deployment) as scratch, _target(deployment, request) as ssh:
+    with (
+        _alone(deployment, request.target),
+        _scratch(deployment) as scratch,
+        _target(deployment, request) as ssh,
+    ):
         tree = fetch_host(deployment, manifest, scratch)
         lost = _description(tree, manifest)
         taken = taken_by(lost.exclude)
@@ -234,6 +242,23 @@ def _target(deployment: Deployment, request: RebuildRequest) -> Iterator[SshHost
                 hint=f"set the login of connection {connection.conn_id!r} to root",
             )
         yield ssh
+
+
+@contextmanager
+def _alone(deployment: Deployment, target: str) -> Iterator[None]:
+    """Let one rebuild at a time work on a target."""
+    place = deployment.landing_zone.path("rebuilds", f"{keys.encode_name(target)}.lock")
+    descriptor = os.open(place, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(
+                f"another rebuild of {target} is under way", hint="wait until it has ended"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
