@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from include.respaldo import failpoints
-from include.respaldo.errors import Busy, KeyNotFound, KeyTaken, SourceError
+from include.respaldo.errors import Busy, KeyNotFound, SourceError
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category
 from include.respaldo.model.redundancy import Stage, promised_digest, stage_of
@@ -45,6 +45,8 @@ def mirror_repository(vaults: MirroredVault, category: Category, progress: Progr
     primary, replica = vaults.primary, vaults.replica
     prefix = keys.repository_prefix(category)
     there = {o.key for o in replica.list(prefix)}
+    if prefix + _CONFIG in there:
+        _refuse_another(primary, replica, prefix + _CONFIG)
     listed: dict[Stage, list[StoredObject]] = {}
     for stage, places in reversed(_PLACES):
         listed[stage] = [
@@ -53,10 +55,7 @@ def mirror_repository(vaults: MirroredVault, category: Category, progress: Progr
             for found in primary.list(prefix + place)
             if stage_of(found.key) is stage
         ]
-    missing = [
-        [o for o in listed[stage] if o.key not in there or o.key == prefix + _CONFIG]
-        for stage, _ in _PLACES
-    ]
+    missing = [[o for o in listed[stage] if o.key not in there] for stage, _ in _PLACES]
     total = sum(o.size for objects in missing for o in objects)
     done = 0
     progress.step(f"copying the repository of {category.value.replace('_', ' ')}")
@@ -83,18 +82,23 @@ def holds_snapshot(vault: Vault, category: Category, snapshot: str) -> bool:
     return vault.find(f"{keys.repository_prefix(category)}snapshots/{snapshot}") is not None
 
 
+def _refuse_another(primary: Vault, replica: Vault, config: str) -> None:
+    """Refuse to mix two repositories: nothing tells an object of one from one of the other."""
+    if primary.find(config) is not None and primary.read(config) != replica.read(config):
+        raise SourceError(
+            f"the replica vault ({replica.uri}) holds another repository, or a damaged one: "
+            f"{config!r} differs",
+            hint="each installation needs a prefix of its own in each vault. If the primary's was "
+            "made anew on purpose, move the replica's restic/ elsewhere; if one is damaged, copy "
+            "this object from the other region",
+        )
+
+
 def _copy(primary: Vault, replica: Vault, found: StoredObject) -> int:
     promised = promised_digest(found.key)
     if promised:
         replica.copy_from(primary, found.key, sha256=promised)
-        return found.size
-    data = primary.read(found.key)
-    try:
+    else:
+        data = primary.read(found.key)
         replica.put(found.key, data, sha256=sha256(data).hexdigest())
-    except KeyTaken as error:
-        raise SourceError(
-            f"the replica vault ({replica.uri}) holds another repository under {found.key!r}",
-            hint="each installation needs a prefix of its own in each vault; if the primary was "
-            "made anew on purpose, move the replica's restic/ elsewhere",
-        ) from error
     return found.size
