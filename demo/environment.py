@@ -10,7 +10,9 @@ from pathlib import Path
 
 from demo import place
 from demo.erp.tenants import SYSTEM_DATABASE, TENANTS, create_system_database, create_tenant
+from demo.web.server import KEPT, NAME, SPARE
 from embedded.airflow import AirflowServer
+from embedded.host import EmbeddedHostUnavailable, Host
 from embedded.installation import SERVER, Installation
 from embedded.postgres import PostgresServer, free_port
 from embedded.process import Process
@@ -32,16 +34,24 @@ class Environment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.postgres = _postgres(folder / "postgres")
-        self.installation = Installation(
-            folder,
+        self.hosts = {name: Host(folder / name, name, detached=True) for name in (NAME, SPARE)}
+        #: why there are no hosts; "": there are
+        self.no_hosts = ""
+        self._airflow: AirflowServer | None = None
+        self.installation = self._installation()
+
+    def _installation(self) -> Installation:
+        return Installation(
+            self.folder,
             postgres=self.postgres,
             detached=True,
+            hosts={} if self.no_hosts else self.hosts,
             settings={
                 "system_database": {"server": SERVER, "name": SYSTEM_DATABASE},
                 "query_log": _QUERY_LOG,
+                **({} if self.no_hosts else KEPT),
             },
         )
-        self._airflow: AirflowServer | None = None
 
     # -- PostgreSQL and S3 ----------------------------------------------------------------------
 
@@ -50,7 +60,17 @@ class Environment:
         for name in ("eu", "us", "landing", "scratch", "airflow", "writers"):
             (self.folder / name).mkdir(mode=0o700, exist_ok=True)
         self.postgres.start()
+        self._start_hosts()
         self.installation.start()
+
+    def _start_hosts(self) -> None:
+        """Start the two hosts; where none can be had, go on without."""
+        try:
+            for host in self.hosts.values():
+                host.start()
+        except EmbeddedHostUnavailable as error:
+            self.no_hosts = str(error)
+            self.installation = self._installation()
 
     @property
     def connection(self) -> Connection:
@@ -132,6 +152,8 @@ class Environment:
         for region in ("eu", "us"):
             if (self.folder / region / "server.json").exists():
                 S3Server.attach(self.folder / region).stop()
+        for host in self.hosts.values():
+            host.stop()
         if (self.postgres.data / "PG_VERSION").exists():
             self.postgres.stop()
 

@@ -12,6 +12,7 @@ from demo.erp.application import Session
 from demo.erp.orders import Order, choose_order, delete_order, find_order
 from demo.screen import ZONE, Screen, Stopped, clock
 from demo.stage import ARCHIVE, TENANT, Stage, took
+from demo.web.story import WebStory
 from include.respaldo.jobs.plan_restore import default_new_name
 from include.respaldo.model.target import TargetTime
 from include.respaldo.model.units import size_text
@@ -266,6 +267,14 @@ def play(environment: Environment, screen: Screen) -> None:
         story.bring_it_back,
     )
     for step in steps:
+        step()
+    if environment.no_hosts:
+        screen.title(
+            "The part about a web server is left out: no host can be had here.",
+            environment.no_hosts,
+        )
+        return
+    for step in WebStory(environment, screen).steps:
         step()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import signal
 import socket
@@ -121,6 +122,8 @@ class Host:
     def _install(self) -> None:
         """Make the tree of a bare host."""
         copy_base(self.root)
+        # no copy of the base's: two hosts are never taken for one
+        (self.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/hosts").write_text(f"127.0.0.1\tlocalhost\n127.0.1.1\t{self.name}\n")
         shutil.copyfile("/etc/resolv.conf", self.root / "etc/resolv.conf")
