@@ -98,6 +98,7 @@ def test_everything_comes_back_as_it_was(
     to = tmp_path / "back"
     repository.restore(snapshot.id, str(odd_tree), [], to, Silent(), entries=entries)
     assert differences(entries, to) == []
+    assert (to / "sparse").stat().st_blocks * 512 < 1_000_000  # of 5,000,000: mostly a hole
 
 
 def test_a_snapshot_says_what_it_is(repository: Repository, small: Path) -> None:

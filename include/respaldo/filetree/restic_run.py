@@ -202,7 +202,7 @@ def _answers_within(endpoint: str, seconds: float) -> bool:
 
 
 def answers(endpoint: str, *, timeout: float = 5.0) -> bool:
-    """Return whether a service answers HTTP at all; a refusal is an answer."""
+    """Return whether a service answers HTTP; a refusal is an answer, a fault is none."""
     context = ssl.create_default_context()
     # whether it is the right one is checked by restic
     context.check_hostname = False
@@ -213,6 +213,7 @@ def answers(endpoint: str, *, timeout: float = 5.0) -> bool:
         opener.open(request, timeout=timeout).close()
     except urllib.error.HTTPError as e:
         e.close()
+        return e.code < 500 or e.code == 501  # a gateway answers for what is not there
     except (OSError, ValueError):
         return False
     return True

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import stat
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,11 +14,14 @@ from typing import Any
 
 from include.respaldo.errors import KeyNotFound, RestoreRefused
 from include.respaldo.filetree.patterns import escaped_for_restic
+from include.respaldo.filetree.restic_run import restic
 from include.respaldo.model.file_tree import Entry, Kind, shown
 from include.respaldo.ports import Progress
 
 #: what one run is told on its command line, in bytes
 _ARGUMENTS = 200_000
+#: smaller files are not worth looking for holes in
+_SPARSE = 1024 * 1024
 
 
 def restore(
@@ -37,9 +43,12 @@ def restore(
         raise RestoreRefused(f"{to} is not empty", hint="name a folder that does not exist yet")
     # restic makes the absolute path below its target: restored there, then moved up, by name only
     staging = Path(tempfile.mkdtemp(prefix=".respaldo-", dir=to))
+    sparse = ["--sparse"] if _version() >= (0, 15) else []
     try:
         for includes in _portions(root, paths):
-            run("restore", snapshot, "--target", str(staging), *includes)
+            run("restore", snapshot, *sparse, "--target", str(staging), *includes)
+        if not sparse:
+            _dig_holes(staging)
         source = staging / root.strip("/")
         missing = [p for p in paths if not os.path.lexists(source / p)]
         if missing or not source.is_dir():
@@ -71,6 +80,25 @@ def _portions(root: str, paths: Sequence[str]) -> Iterator[list[str]]:
             portion = []
     if portion:
         yield portion
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", restic()[1])[:2])
+
+
+def _dig_holes(folder: Path) -> None:
+    """Give back the blocks of zeros that restic before 0.15 writes where a file had holes."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            file = Path(path, name)
+            status = file.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size < _SPARSE:
+                continue
+            # where a file system knows no holes, it stays as it is
+            subprocess.run(
+                ["fallocate", "--dig-holes", "--", file], capture_output=True, check=False
+            )
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _like(source: Path, to: Path) -> None:
