@@ -23,6 +23,7 @@ from include.respaldo.errors import (
     VaultUnreachable,
 )
 from include.respaldo.jobs.mirror_repository import mirror_repository
+from include.respaldo.jobs.prove_repository import record_proven
 from include.respaldo.jobs.retention_report import Tended
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest
@@ -89,6 +90,7 @@ def tend_repository(
         repository.prune()
         failpoints.reach(failpoints.REPOSITORY_PRUNED)
         repository.check()
+        record_proven(deployment, category)
     except Busy as error:
         return Tended(category, 0, note=f"in use, what is left goes the next time: {error.message}")
     failpoints.reach(failpoints.REPOSITORY_CHECKED)
