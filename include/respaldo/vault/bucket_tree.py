@@ -117,6 +117,14 @@ def put_file(uri: str, connection: Connection, relative: str, path: Path) -> Non
     :raises VaultError: it may not be written.
     """
     bucket = _Bucket(uri, connection)
+    with bucket.answers("write", relative):
+        bucket.client.upload_file(
+            str(path), bucket.name, bucket.prefix + relative, ExtraArgs=attributes_of(path) or None
+        )
+
+
+def attributes_of(path: Path) -> dict[str, Any]:
+    """Return what a file's attributes say of its object, as an upload takes it."""
     extra: dict[str, Any] = {}
     metadata: dict[str, str] = {}
     with suppress(OSError):
@@ -128,10 +136,7 @@ def put_file(uri: str, connection: Connection, relative: str, path: Path) -> Non
                 extra[name.removeprefix(_ATTRIBUTE)] = os.getxattr(path, name).decode()
     if metadata:
         extra["Metadata"] = metadata
-    with bucket.answers("write", relative):
-        bucket.client.upload_file(
-            str(path), bucket.name, bucket.prefix + relative, ExtraArgs=extra or None
-        )
+    return extra
 
 
 class _Bucket:

@@ -1,0 +1,214 @@
+"""Which entries of a backup's list people mean by a path or a pattern."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from include.respaldo.errors import ConfigurationError, RestoreRefused
+from include.respaldo.filetree.columns import column, entries_of, pc
+from include.respaldo.filetree.file_list import read_batches
+from include.respaldo.filetree.patterns import Patterns
+from include.respaldo.model.file_tree import Entry, Kind, Problem, shown
+from include.respaldo.model.tree_restore_plan import Contents
+
+_GLOB = re.compile(r"[*?\[]")
+_GONE = frozenset({Problem.UNREADABLE, Problem.VANISHED})
+_SUGGESTED = 5
+
+
+@dataclass(frozen=True)
+class Item:
+    """The top of what is wanted: a file, or a folder with all below it."""
+
+    path: str
+    kind: Kind
+
+
+class Selection:
+    """The entries of one list that are wanted.
+
+    :ivar items: their tops, in the list's order; none where everything is wanted.
+    :ivar contents: how much they are.
+    :ivar unknown: what was asked for, and is not there; as it was written.
+    """
+
+    def __init__(self, listed: Path, wanted: Sequence[str], roots: Sequence[str] = ()) -> None:
+        """Look for what is wanted.
+
+        :param wanted: paths and patterns, as people write them, with or without a slash at their
+            beginning; an exact path goes before a pattern. None: everything.
+        :param roots: what the tree's root is called elsewhere: whole paths are understood, too.
+        :raises RestoreRefused: a pattern cannot be read.
+        """
+        self._listed = listed
+        self._paths: list[bytes] = []
+        self._patterns: Patterns | None = None
+        self.is_everything = not wanted or any(not w.strip("/.") and ".." not in w for w in wanted)
+        self.unknown: tuple[str, ...] = ()
+        if not self.is_everything:
+            self._resolve([_readings(text, roots) for text in wanted], wanted)
+        self.items: tuple[Item, ...] = ()
+        self.contents = Contents()
+        self._count()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what is wanted, in the list's order."""
+        for batch in self._batches():
+            yield from entries_of(batch)
+
+    def folders_above(self) -> dict[str, Entry]:
+        """Return the folders that lead to the items, the root ("") included."""
+        above = {""}
+        for item in self.items:
+            above |= set(_above(item.path))
+        names = pa.array(sorted(map(os.fsencode, above)), pa.binary())
+        return {
+            entry.path: entry
+            for batch in read_batches(self._listed)
+            for entry in entries_of(batch.filter(pc.is_in(column(batch, "path"), value_set=names)))
+        }
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _resolve(self, readings: list[list[str]], wanted: Sequence[str]) -> None:
+        candidates = {os.fsencode(r.strip("/")) for reading in readings for r in reading}
+        odd = {r.strip("/") for reading in readings for r in reading if "\\" in r}
+        there = self._there(candidates, odd)
+        patterns: list[str] = []
+        unknown: list[str] = []
+        for reading, text in zip(readings, wanted, strict=True):
+            exact = [there[name] for r in reading if (name := r.strip("/")) in there]
+            if exact:
+                self._paths.append(exact[0])
+            elif _GLOB.search(text):
+                patterns.append(reading[-1])
+                if not self._fits_any(reading[-1]):
+                    unknown.append(text)
+            else:
+                unknown.append(text)
+        self._patterns = _patterns(patterns) if patterns else None
+        self._paths = [p for p in self._paths if not set(_above_bytes(p)) & set(self._paths)]
+        self.unknown = tuple(unknown)
+
+    def _there(self, candidates: set[bytes], odd: set[str]) -> dict[str, bytes]:
+        """Return which of these paths are in the list; odd ones also as people are shown them."""
+        names = pa.array(sorted(candidates), pa.binary())
+        found: dict[str, bytes] = {}
+        for batch in read_batches(self._listed, columns=["path"]):
+            paths = column(batch, "path")
+            for path in paths.filter(pc.is_in(paths, value_set=names)).to_pylist():
+                found[os.fsdecode(path)] = path
+            if odd:
+                for path in paths.to_pylist():
+                    if (name := shown(os.fsdecode(path))) in odd:
+                        found.setdefault(name, path)
+        return found
+
+    def _fits_any(self, pattern: str) -> bool:
+        patterns = _patterns([pattern])
+        return any(
+            path and patterns.fits(os.fsdecode(path))
+            for batch in read_batches(self._listed, columns=["path"])
+            for path in column(batch, "path").to_pylist()
+        )
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for batch in read_batches(self._listed):
+            if self.is_everything:
+                yield batch
+                continue
+            paths = column(batch, "path")
+            mask = pa.array([False] * batch.num_rows, pa.bool_())
+            for path in self._paths:
+                mask = pc.or_(mask, pc.equal(paths, pa.scalar(path, pa.binary())))
+                mask = pc.or_(mask, pc.starts_with(paths, path + b"/"))
+            if self._patterns is not None:
+                fits = self._patterns.fits
+                told = [bool(p) and fits(os.fsdecode(p)) for p in paths.to_pylist()]
+                mask = pc.or_(mask, pa.array(told, pa.bool_()))
+            yield batch.filter(mask)
+
+    def _count(self) -> None:
+        counts = dict.fromkeys(Kind, 0)
+        size = missing = 0
+        items: list[Item] = []
+        tops = set(map(os.fsdecode, self._paths))
+        for entry in self.entries():
+            if entry.problem in _GONE:
+                missing += 1
+                continue
+            counts[entry.kind] += 1
+            size += entry.size
+            if not self.is_everything and self._is_top(entry.path, tops):
+                items.append(Item(entry.path, entry.kind))
+        self.items = tuple(items)
+        self.contents = Contents(
+            files=counts[Kind.FILE],
+            folders=counts[Kind.FOLDER],
+            links=counts[Kind.LINK],
+            others=counts[Kind.OTHER],
+            size=size,
+            missing=missing,
+        )
+
+    def _is_top(self, path: str, tops: set[str]) -> bool:
+        fits = self._patterns.fits if self._patterns else None
+        return not any(folder in tops or (fits and fits(folder)) for folder in _above(path))
+
+
+def suggestions(listed: Path, text: str) -> list[str]:
+    """Return paths that may be meant by one that is not there, as people are shown them."""
+    name = text.rstrip("/").rpartition("/")[2].casefold()
+    if not name or _GLOB.search(name):
+        return []
+    same: list[str] = []
+    holding: list[str] = []
+    names: dict[str, str] = {}
+    for batch in read_batches(listed, columns=["path"]):
+        for raw in column(batch, "path").to_pylist():
+            path = shown(os.fsdecode(raw))
+            last = path.rpartition("/")[2].casefold()
+            if last == name:
+                same.append(path)
+            elif name in last and len(holding) < _SUGGESTED:
+                holding.append(path)
+            elif len(names) < 100_000:
+                names.setdefault(last, path)
+            if len(same) == _SUGGESTED:
+                return same
+    close = [names[n] for n in difflib.get_close_matches(name, names, _SUGGESTED, 0.75)]
+    return (same + holding + close)[:_SUGGESTED]
+
+
+def _readings(text: str, roots: Sequence[str]) -> list[str]:
+    """Return how a text may be read, the likeliest first; the last one is that of a pattern."""
+    plain = re.sub(r"^(\./)+", "", text).rstrip("/")
+    for root in roots:
+        top = root.rstrip("/")
+        if plain == top or plain.startswith(f"{top}/"):
+            return [plain, plain.removeprefix(top)]
+    return [plain]
+
+
+def _patterns(texts: list[str]) -> Patterns:
+    try:
+        return Patterns(include=texts)
+    except ConfigurationError as error:
+        raise RestoreRefused(error.message, hint=error.hint) from None
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _above_bytes(path: bytes) -> Iterator[bytes]:
+    while path := path.rpartition(b"/")[0]:
+        yield path
