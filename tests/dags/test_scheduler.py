@@ -1,4 +1,4 @@
-"""The three main DAGs in a real Airflow (LocalExecutor), on real PostgreSQL and two S3 regions."""
+"""The main DAGs in a real Airflow (LocalExecutor), on real PostgreSQL and two S3 regions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIRD = 'tenant_we"ird; drop--$(x)'
 TENANTS = ("tenant_acme", "tenant_broken", WEIRD)
 SYSTEM = "vendor_system"
 BACKUP, ARCHIVE, RESTORE = "backup_tenant_databases", "archive_query_log", "restore_tenant_database"
-BACKUP_SYSTEM = "backup_system_database"
+BACKUP_SYSTEM, BACKUP_FILES = "backup_system_database", "backup_files"
 
 CONFIGURATION = """
 vaults:
@@ -34,6 +34,8 @@ servers:
   - {{name: pg1, connection: pg1, tenants: {{pattern: "tenant_*"}}}}
 system_database: {{server: pg1, name: vendor_system}}
 batches: {{sources: 2}}
+repository: {{connection: repository}}
+files: [{{name: uploads, path: {uploads}}}]
 query_log: {{segment_age: 500ms, coverage_interval: 1s, idle_after: 1s, longest_run: 10s}}
 """
 
@@ -79,12 +81,17 @@ def airflow(
     folder: Path, server: PostgresServer, regions: dict[str, S3Server]
 ) -> Iterator[AirflowServer]:
     config = folder / "respaldo.yaml"
-    config.write_text(CONFIGURATION.format(folder=folder.as_uri(), scratch=folder / "scratch"))
+    config.write_text(
+        CONFIGURATION.format(
+            folder=folder.as_uri(), scratch=folder / "scratch", uploads=folder / "uploads"
+        )
+    )
     with AirflowServer(
         folder / "airflow",
         env={
             "RESPALDO_CONFIG": str(config),
             "AIRFLOW_CONN_PG1": server.connection_uri(),
+            "AIRFLOW_CONN_REPOSITORY": '{"conn_type": "generic", "password": "a long one"}',
             "AIRFLOW_CONN_VAULT_PRIMARY": regions["primary"].connection_uri(),
             "AIRFLOW_CONN_VAULT_REPLICA": regions["replica"].connection_uri(),
         },
@@ -96,7 +103,7 @@ def airflow(
 @pytest.fixture(scope="module")
 def client(airflow: AirflowServer) -> Iterator[AirflowClient]:
     with airflow.client() as client:
-        client.wait_for_dags(BACKUP, BACKUP_SYSTEM, ARCHIVE, RESTORE)
+        client.wait_for_dags(BACKUP, BACKUP_SYSTEM, BACKUP_FILES, ARCHIVE, RESTORE)
         yield client
 
 
@@ -139,6 +146,40 @@ def archived_since(client: AirflowClient, moment: datetime) -> None:
 
 def databases(server: PostgresServer) -> set[str]:
     return {name for (name,) in server.execute("select datname from pg_database")}
+
+
+@pytest.mark.timeout(600)
+def test_files_are_backed_up_in_four_steps_and_a_suspicious_day_calls_people(
+    folder: Path, regions: dict[str, S3Server], client: AirflowClient
+) -> None:
+    uploads = folder / "uploads"
+    uploads.mkdir()
+    for number in range(40):
+        (uploads / f"{number}.txt").write_text(f"upload {number}")
+    client.unpause(BACKUP_FILES)
+    run = run_to_end(client, BACKUP_FILES)
+    told = story(client, BACKUP_FILES, run)
+    assert run["state"] == "success", told
+    assert "1 backed up into both regions" in run["note"], told
+    assert "the first one" in run["note"], told
+    by_task = states(client, BACKUP_FILES, run["dag_run_id"])
+    for step in ("batch.dump", "batch.checksum", "batch.upload", "batch.copy", "alarm"):
+        assert by_task[step] == ["success"], told
+    labels = {
+        t["rendered_map_index"] for t in client.task_instances(BACKUP_FILES, run["dag_run_id"])
+    }
+    assert "local/uploads" in labels
+
+    # everything but a few files vanishes: it is sealed, said, and the run fails so that people look
+    for number in range(30):
+        (uploads / f"{number}.txt").unlink()
+    run = run_to_end(client, BACKUP_FILES, only=["uploads"])
+    told = story(client, BACKUP_FILES, run)
+    assert run["state"] == "failed", told
+    assert "SUSPICIOUS local/uploads: 30 of 40 files vanished" in run["note"], told
+    by_task = states(client, BACKUP_FILES, run["dag_run_id"])
+    assert (by_task["report"], by_task["alarm"]) == (["success"], ["failed"]), told
+    client.pause(BACKUP_FILES)
 
 
 @pytest.mark.timeout(600)
