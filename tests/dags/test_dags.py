@@ -30,6 +30,7 @@ NAMES = {
     "backup_tenant_databases",
     "geo_redundancy_check",
     "rebuild_server",
+    "restore_files",
     "restore_tenant_database",
     "retention",
 }

@@ -50,10 +50,11 @@ class Selection:
         self._listed = listed
         self._paths: list[bytes] = []
         self._patterns: Patterns | None = None
-        self.is_everything = not wanted or any(not w.strip("/.") and ".." not in w for w in wanted)
+        readings = [_readings(text, roots) for text in wanted]
+        self.is_everything = not wanted or any({"", "."} & set(r) for r in readings)
         self.unknown: tuple[str, ...] = ()
         if not self.is_everything:
-            self._resolve([_readings(text, roots) for text in wanted], wanted)
+            self._resolve(readings, wanted)
         self.items: tuple[Item, ...] = ()
         self.contents = Contents()
         self._count()
@@ -166,7 +167,7 @@ class Selection:
 def suggestions(listed: Path, text: str) -> list[str]:
     """Return paths that may be meant by one that is not there, as people are shown them."""
     name = text.rstrip("/").rpartition("/")[2].casefold()
-    if not name or _GLOB.search(name):
+    if not name:
         return []
     same: list[str] = []
     holding: list[str] = []

@@ -17,7 +17,9 @@ from include.respaldo.errors import (
     VaultUnreachable,
 )
 from include.respaldo.filetree.restic import Repository
-from include.respaldo.jobs.discover_trees import sealed_before, spelled
+from include.respaldo.jobs.acknowledge import TREES
+from include.respaldo.jobs.discover_trees import configured_trees, sealed_before, spelled
+from include.respaldo.jobs.read_catalog import archived_sources
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source, parse_backup_id
 from include.respaldo.model.file_tree import StoredTree
@@ -54,6 +56,28 @@ def end_of_day(deployment: Deployment, day: str | None) -> datetime | None:
     except (ValueError, OverflowError):
         raise RestoreRefused(f"{day!r} is no day", hint="write it like 2026-11-22") from None
     return datetime.combine(following, datetime.min.time(), deployment.config.zone)
+
+
+def tree_called(deployment: Deployment, name: str) -> Source:
+    """Return the tree that a person means; no server is asked.
+
+    :param name: ``name``, ``server/name`` or ``category/server/name``; configured, or in a vault.
+    :raises RestoreRefused: nothing, or more than one, is called so.
+    """
+    known = {*configured_trees(deployment.config), *archived_sources(deployment.vaults, TREES)}
+    matches = sorted(s for s in known if name in {s.name, s.server, str(s), spelled(s)})
+    exact = [s for s in matches if name == spelled(s)] or [s for s in matches if name == s.name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        raise RestoreRefused(
+            f"more than one thing is called {name!r}",
+            hint=f"say which: {', '.join(map(spelled, matches))}",
+        )
+    raise RestoreRefused(
+        f"no application, files or server configuration is called {name!r}",
+        hint=f"there are: {', '.join(map(spelled, sorted(known)[:20])) or 'none'}",
+    )
 
 
 def choose_backup(
