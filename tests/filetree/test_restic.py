@@ -276,7 +276,7 @@ def test_a_bucket_that_is_not_there_is_a_mistake_of_the_configuration(
 def test_a_lost_config_is_not_made_anew_over_the_data(local: Repository, small: Path) -> None:
     store(local, small)
     (Path(local.location.uri) / "config").unlink()
-    with pytest.raises(CorruptObject, match="its `config` is lost"):
+    with pytest.raises(CorruptObject, match="has no `config`"):
         local.ensure(is_empty=lambda: False)
 
 

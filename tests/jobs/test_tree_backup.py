@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,20 @@ def test_with_the_replica_down_it_is_sealed_in_the_primary_and_the_next_run_catc
         assert len(trees.snapshots(region)) == 2
     unlocked = {k for k in site.objects("primary") if "/locks/" not in k}
     assert site.objects("replica").keys() == unlocked
+
+
+def test_a_lost_primary_gets_no_second_repository_beside_the_replicas(
+    site: Site, trees: Trees
+) -> None:
+    trees.configure(redundancy={"settle": "0s"})
+    trees.back_up()
+    primary = site.deployment().vaults.primary
+    primary.delete_all([o.key for o in primary.list("restic/")])
+    with pytest.raises(SomeFailed, match="geo-redundancy check"):
+        trees.back_up()
+    check_redundancy(site.deployment())
+    trees.back_up()
+    assert len(trees.snapshots("primary")) == len(trees.snapshots("replica")) >= 2
 
 
 def test_with_the_primary_down_it_fails_by_name_and_a_retry_can_help(
@@ -304,18 +319,41 @@ def test_a_full_landing_zone_is_said_and_the_next_run_goes_on(site: Site, trees:
     assert trees.restored(trees.back_up()) == []
 
 
-def test_only_what_the_patterns_take_is_listed_and_stored(site: Site, trees: Trees) -> None:
+def test_only_what_the_patterns_take_is_listed_and_stored(
+    site: Site, trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree = {"name": "uploads", "path": str(trees.uploads)}
     trees.configure(files=[{**tree, "include": ["*.txt"], "exclude": ["/folder 1"]}])
     (trees.uploads / "note.md").write_text("not taken")
     run = trees.back_up()
     assert trees.restored(run) == []
     paths = set(trees.entries(run))
-    assert {p for p in paths if "." in p} == {
-        f"folder {n % 3}/{n}.txt" for n in range(10) if n % 3 != 1
-    }
+    taken = {f"folder {n % 3}/{n}.txt" for n in range(10) if n % 3 != 1}
+    assert {path for path in paths if "." in path} == taken
     assert not (trees.last_restored / "note.md").exists()
     assert "folder 1" not in paths
+
+    # the next day, stopped before its seal: its snapshot is taken, and nothing was read again
+    (trees.uploads / "new.txt").write_text("new")
+    (batch,) = trees.plan()
+    made = []
+
+    def store(*arguments: Any) -> Any:
+        made.append(stored(*arguments))
+        return made[-1]
+
+    stored = tree_steps._store
+    with monkeypatch.context() as patch:
+        patch.setattr(tree_steps, "_store", store)
+        patch.setattr(tree_steps, "prove_repository", lambda *_: 1 / 0)
+        with pytest.raises(SomeFailed):
+            job.take_backup(site.deployment(), [batch])
+    ((snapshot, how),) = made
+    assert how.unchanged == len(taken)
+    job.take_backup(site.deployment(), [batch])
+    assert trees.tree(batch.backup_id).snapshot == snapshot
+    assert len(trees.snapshots()) == 2
+    assert trees.restored(batch.backup_id) == []
 
 
 def test_two_sources_share_a_repository_and_one_that_is_broken_fails_alone(

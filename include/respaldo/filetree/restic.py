@@ -83,17 +83,17 @@ class Repository:
     def ensure(self, *, is_empty: Callable[[], bool] | None = None) -> None:
         """Make the repository where there is none.
 
-        :param is_empty: whether its place holds nothing; a repository that has lost its ``config``
+        :param is_empty: whether its places hold nothing; a repository that has lost its ``config``
             must not be made anew over its data.
-        :raises CorruptObject: its place holds other objects, but no ``config``.
+        :raises CorruptObject: they hold other objects, but there is no ``config``.
         """
         try:
             self._run("cat", "config")
         except KeyNotFound:
             if is_empty is not None and not is_empty():
                 raise CorruptObject(
-                    f"{self.location.uri} holds objects, but its `config` is lost",
-                    hint="copy restic/<category>/config back from the other region",
+                    f"{self.location.uri} has no `config`, but objects of it are left",
+                    hint="run the geo-redundancy check: it brings back what this region has lost",
                 ) from None
             try:
                 self._run("init", "--repository-version", "2")

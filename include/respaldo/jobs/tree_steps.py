@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.respaldo import __version__, failpoints
-from include.respaldo.errors import SourceError
+from include.respaldo.errors import SourceError, VaultUnreachable
 from include.respaldo.filetree.restic import Repository, Snapshot
 from include.respaldo.jobs.bring_tree import Tree, bring_tree, tree_of
+from include.respaldo.jobs.discover_trees import sealed_before
 from include.respaldo.jobs.landed_backup import (
     DRAFT,
     VERIFIED,
@@ -49,6 +50,7 @@ from include.respaldo.jobs.tree_lists import (
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Manifest, Source
 from include.respaldo.model.file_tree import StoredTree
+from include.respaldo.ports import Vault
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
@@ -187,14 +189,14 @@ def _store(
     """Return the snapshot of a backup, and how it was made; None: an earlier run has made it."""
     source = manifest.source
     prefix = keys.repository_prefix(source.category)
-    repository.ensure(is_empty=lambda: next(deployment.vaults.primary.list(prefix), None) is None)
+    repository.ensure(is_empty=lambda: _is_new(deployment, prefix))
     tags = (
         f"category={source.category.value}",
         f"source={keys.encode_name(source.name)}",
         f"backup={manifest.backup_id}",
     )
     for earlier in reversed(repository.snapshots(tags=tags)):
-        if earlier.host == source.server and earlier.paths == (str(tree.root),):
+        if earlier.host == source.server:
             return earlier.id, None
     made = repository.backup(
         tree.root,
@@ -204,8 +206,17 @@ def _store(
         at=manifest.started_at,
         one_file_system=tree.one_file_system,
         progress=deployment.progress,
+        parent=_parent(deployment, manifest) if tree.patterns.include else "",
     )
     return made.id, made
+
+
+def _parent(deployment: Deployment, manifest: Manifest) -> str:
+    """Return the snapshot to compare with: restic finds it by itself only where a tree is whole."""
+    for earlier in sealed_before(deployment, manifest.source, manifest.backup_id):
+        if earlier.tree is not None:
+            return earlier.tree.snapshot
+    return ""
 
 
 @contextmanager
@@ -221,3 +232,21 @@ def _room(folder: Path) -> Iterator[None]:
             f"the disk is full: {where}",
             hint="make room where the landing zone and `scratch` lie; the next run goes on",
         ) from error
+
+
+def _is_new(deployment: Deployment, prefix: str) -> bool:
+    """Return whether neither region has anything of a repository.
+
+    Where the primary was lost, a second one beside the replica's could never be mirrored there. A
+    replica that does not answer is taken to have nothing: the primary goes on alone.
+    """
+
+    def is_empty(vault: Vault) -> bool:
+        return next(vault.list(prefix), None) is None
+
+    if not is_empty(deployment.vaults.primary):
+        return False
+    try:
+        return is_empty(deployment.vaults.replica)
+    except VaultUnreachable:
+        return True
