@@ -107,6 +107,7 @@ def test_a_lost_primary_gets_no_second_repository_beside_the_replicas(
     primary.delete_all([o.key for o in primary.list("restic/")])
     with pytest.raises(SomeFailed, match="geo-redundancy check"):
         trees.back_up()
+    trees.configure(redundancy={"settle": "0s"})
     check_redundancy(site.deployment())
     trees.back_up()
     assert len(trees.snapshots("primary")) == len(trees.snapshots("replica")) >= 2
