@@ -333,8 +333,8 @@ def test_stand_ins_last_from_the_load_to_the_end_of_the_replay(
     dump_database(postgres.connection(), "the_source", file)
     postgres.execute("drop database the_source")
     postgres.execute("drop role gone")
-    notes = load_dump(postgres.connection(), database, file, tmp_path, keep_standins=True)
-    assert "'gone' is not on this server" in notes[0]
+    loaded = load_dump(postgres.connection(), database, file, tmp_path, keep_standins=True)
+    assert "'gone' is not on this server" in loaded.notes[0]
     with connect(postgres.connection(), database) as session:
         # a restore that is over leaves alone what another needs
         with connect(postgres.connection()) as admin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from include.respaldo.model.replay import Replayed, SchemaReplay
 from include.respaldo.postgres.apply import apply_replay
 from include.respaldo.postgres.apply_schema import SchemaReplayer, roles_of
 from include.respaldo.postgres.connect import Session, connect
+from include.respaldo.postgres.overlapping import Committed
 from include.respaldo.postgres.sequences import set_sequences
 from include.respaldo.postgres.standins import own_database, place_standins, remove_standins
 from include.respaldo.querylog.ddl.by_message import commands_by_message
@@ -45,8 +47,11 @@ def replay_log(
     route: PlannedRoute,
     manifest: Manifest,
     scratch: Path,
+    filled_views: Iterable[tuple[str, str]],
 ) -> LogApplied:
     """Apply rows and schema changes in the order of the log, up to the target.
+
+    :param filled_views: (schema, name) of the materialized views that held data in the full backup.
 
     Committed on the way, at each schema change: what a failure leaves is no state of the original.
 
@@ -79,6 +84,7 @@ def replay_log(
             conn,
             source=str(planned.request.source),
             compare=_major(manifest.server_version) == conn.info.server_version // 10_000,
+            filled_views=filled_views,
             exact_rights=planned.request.to_server == planned.request.source.server,
             progress=deployment.progress,
         )
@@ -86,7 +92,10 @@ def replay_log(
 
         def change(item: SchemaReplay) -> None:
             roles.have(roles_of([item.command]))
-            schema.run(item.command)
+            committed = (
+                Committed(item.lsn, item.at, item.is_overlapped) if item.at is not None else None
+            )
+            schema.run(item.command, committed)
 
         expected = ExpectedRows(looking)
         apply_replay(
@@ -96,7 +105,7 @@ def replay_log(
             change=change,
             beside=beside,
         )
-        notes = list(schema.finish()) if replayed.transactions else []
+        notes = list(schema.finish())
         with conn.transaction():
             sequences = set_sequences(conn, states, earlier, schema.restarted)
         notes += sequences.notes

@@ -127,7 +127,7 @@ def _load(
     assert manifest.database is not None
     deployment.progress.step(f"loading the full backup {manifest.backup_id}")
     notes += create_database(admin, planned.temporary_name, manifest.database, begin_stage(planned))
-    notes += load_dump(
+    loaded = load_dump(
         connection,
         planned.temporary_name,
         scratch / manifest.files[0].name,
@@ -137,6 +137,7 @@ def _load(
         # schema changes of the log may name those roles too; the replay removes them
         keep_standins=True,
     )
+    notes += loaded.notes
     with connect(connection, planned.temporary_name) as conn:
         restore_identities(conn, manifest.database.identities_set)
     stage = {
@@ -145,6 +146,7 @@ def _load(
         "route": planned.routes.index(route),
         "durations": {"restore": round(time.monotonic() - begun, 3)},
         "notes": notes + list(deployment.vaults.notes),
+        "views": loaded.views,
     }
     set_stage(admin, planned, stage)
     return stage
@@ -174,7 +176,9 @@ def replay(deployment: Deployment, planned: RestorePlan) -> str:
         route = planned.routes[stage["route"]]
         manifest = read_manifest(deployment, planned, route)
         set_stage(admin, planned, {**stage, "stage": "replaying"})
-        applied = replay_log(deployment, planned, route, manifest, scratch)
+        # a load by an older version filled them itself
+        views = [(schema, name) for schema, name in stage.pop("views", ())]
+        applied = replay_log(deployment, planned, route, manifest, scratch, views)
         last = applied.replayed.last
         stage |= {
             "stage": "replayed",

@@ -86,6 +86,10 @@ class SchemaReplay:
     #: commit position and 32-bit id of its transaction
     lsn: Lsn
     xid: int
+    #: time of the commit; None: not known
+    at: datetime | None = None
+    #: a later command of another transaction had begun by then
+    is_overlapped: bool = False
 
 
 @dataclass(frozen=True)

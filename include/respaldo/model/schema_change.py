@@ -168,6 +168,8 @@ class ReplayCommand:
     caller: Caller
     #: every role that the statement names, and the caller's
     roles: frozenset[str] = frozenset()
+    #: statement_timestamp(): when it began; None: not known
+    at: datetime | None = None
     #: to be compared after it ran; those with a fingerprint only
     expected: tuple[TouchedObject, ...] = ()
     gone: tuple[ObjectAddress, ...] = ()

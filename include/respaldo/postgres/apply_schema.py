@@ -14,12 +14,22 @@ import psycopg
 from psycopg import sql
 
 from include.respaldo.errors import LogDiverged
-from include.respaldo.model.schema_change import ObjectAddress, ReplayCommand, statement_text
+from include.respaldo.model.schema_change import (
+    ObjectAddress,
+    ReplayCommand,
+    TouchedObject,
+    statement_text,
+)
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.describe import fingerprint, install, same_definition
 from include.respaldo.postgres.matviews import MaterializedViews
 from include.respaldo.postgres.missing_values import set_missing_values, widths
+from include.respaldo.postgres.overlapping import (
+    Committed,
+    Overlapping,
+    without_default_privileges,
+)
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.quiet import replaying, unattended
 from include.respaldo.postgres.replay_context import ReplayContext, is_misfit, without_values
@@ -36,6 +46,10 @@ _OUTWARD = (
     "ALTER SUBSCRIPTION",
     "DROP SUBSCRIPTION",
     "IMPORT FOREIGN SCHEMA",
+)
+_UNLOGGED = re.compile(r"\bunlogged\b", re.IGNORECASE)
+_ON_ALL = re.compile(
+    r"\ball\s+(tables|sequences|functions|procedures|routines)\s+in\s+schema\b", re.IGNORECASE
 )
 _MAY_HOLD_SECRETS = re.compile(r"passw|secret|user\s+mapping|\bserver\b|token", re.IGNORECASE)
 #: begins a fingerprint that says why there is none
@@ -66,6 +80,7 @@ class SchemaReplayer:
     :param source: the database that the log is of, for messages.
     :param compare: whether fingerprints can be compared: source and server are of one major
         version. Else it is only looked that objects are there.
+    :param filled_views: (schema, name) of the materialized views that held data in the full backup.
     :param exact_rights: other owners or privileges than the source's refuse; else they are a note
         (on another server what belongs to PostgreSQL's own superuser may be of another name).
     """
@@ -76,6 +91,7 @@ class SchemaReplayer:
         *,
         source: str,
         compare: bool,
+        filled_views: Iterable[tuple[str, str]] = (),
         exact_rights: bool = True,
         fingerprint: Fingerprint = fingerprint,
         progress: Progress | None = None,
@@ -88,14 +104,17 @@ class SchemaReplayer:
         self._fingerprint = fingerprint
         self._progress = progress
         self._context = ReplayContext(conn, source)
-        self._views = MaterializedViews(conn)
+        self._overlapping = Overlapping(conn)
+        self._views = MaterializedViews(conn, filled_views)
         self._sequences = self._sequence_files()
         self._has_begun = False
         with replaying(conn):
             install(conn)
 
-    def run(self, command: ReplayCommand) -> None:
+    def run(self, command: ReplayCommand, committed: Committed | None = None) -> None:
         """Carry one command out, and commit it.
+
+        :param committed: where it was committed at the source; None: nothing ran beside it.
 
         :raises LogDiverged: it failed, or its outcome is another than at the source.
         """
@@ -110,10 +129,17 @@ class SchemaReplayer:
             self._views.empty()
             self._has_begun = True
         width = widths(self.conn, command.missing_values)
+        is_overlapped = committed is not None and committed.is_overlapped
+        before = self._overlapping.look() if is_overlapped else None
+        if committed is not None:
+            self._require_certain_objects(command, committed)
         self._context.run(command)
         try:
             set_missing_values(self.conn, command.missing_values, width)
             self._empty(command.refilled)
+            if _UNLOGGED.search(command.sql):
+                # its rows are no longer in the log: a later command must not stumble over them
+                self._empty(self.conn.execute(query("unlogged_tables")).fetchall())
         except psycopg.Error as error:
             if not is_misfit(error):
                 raise
@@ -123,7 +149,9 @@ class SchemaReplayer:
                 hint=_OTHER_MOMENT,
             ) from None
         self._views.ran(command)
-        self._check(command)
+        self._check(command, committed)
+        if committed is not None and before is not None:
+            self._overlapping.note(committed, command, before)
 
     def finish(self) -> tuple[str, ...]:
         """Compute the materialized views; return what could not be computed, in words.
@@ -156,7 +184,20 @@ class SchemaReplayer:
             with replaying(self.conn), unattended(self.conn, found[0], table):
                 self.conn.execute(sql.SQL("DELETE FROM ONLY {}").format(table))
 
-    def _check(self, command: ReplayCommand) -> None:
+    def _require_certain_objects(self, command: ReplayCommand, committed: Committed) -> None:
+        """Refuse a command on all objects of a schema while another made one in it."""
+        if not _ON_ALL.search(command.sql):
+            return
+        for other in self._overlapping.beside(committed, command):
+            for made in other.expected:
+                if made.tag.startswith(("CREATE", "SELECT")) and (made.schema or "") in command.sql:
+                    raise LogDiverged(
+                        f"{command.what}: {made.identity} was made at the same time, and whether "
+                        "it was among all that the command names cannot be told",
+                        hint=_OTHER_MOMENT,
+                    )
+
+    def _check(self, command: ReplayCommand, committed: Committed | None) -> None:
         made = {touched.address for touched in command.expected}
         for touched in command.expected:
             wanted = touched.fingerprint
@@ -165,7 +206,9 @@ class SchemaReplayer:
                     raise self._differs(command, f"{touched.identity} is not there")
                 continue
             found = self._fingerprint(self.conn, touched.address)
-            if found == wanted:
+            if found == wanted or (
+                committed is not None and self._is_explained(command, committed, touched, found)
+            ):
                 continue
             if found is None:
                 raise self._differs(command, f"{touched.identity} is not there")
@@ -177,8 +220,48 @@ class SchemaReplayer:
             self._notes.append(f"{what} than on {self.source}")
         for address in command.gone:
             if address not in made and self._is_there(address):
+                if address.type == "table constraint":
+                    self._drop_constraint(*address.names)
+                    continue
                 name = ".".join(address.names)
                 raise self._differs(command, f"{address.type} {name} is still there")
+
+    def _is_explained(
+        self,
+        command: ReplayCommand,
+        committed: Committed,
+        touched: TouchedObject,
+        found: str | None,
+    ) -> bool:
+        """Return whether it is equal but for what others changed at the same time."""
+
+        def is_equal() -> bool:
+            return self._fingerprint(self.conn, touched.address) == touched.fingerprint
+
+        if self._overlapping.explains(committed, command, is_equal):
+            return True
+        return (
+            found is not None
+            and same_definition(found, touched.fingerprint or "")
+            and touched.tag.startswith("CREATE")
+            and any(
+                other.what.startswith("ALTER DEFAULT PRIVILEGES")
+                for other in self._overlapping.beside(committed, command)
+            )
+            and without_default_privileges(self.conn, touched, is_equal)
+        )
+
+    def _drop_constraint(self, schema: str, table: str, name: str) -> None:
+        """Drop a foreign key that went along with the index it rested on.
+
+        Where several unique indexes would do, a dump does not keep on which of them it rests.
+        """
+        with replaying(self.conn):
+            self.conn.execute(
+                sql.SQL("ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {}").format(
+                    sql.Identifier(schema, table), sql.Identifier(name)
+                )
+            )
 
     def _is_there(self, address: ObjectAddress) -> bool | None:
         """Return whether there is such an object; None: PostgreSQL has no way to tell."""

@@ -25,8 +25,11 @@ _OWN = re.compile(
     r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?respaldo_'
 )
 _ENTRY = re.compile(r"(\d+); (\d+) (\d+) (.+)")
+_FILLED_VIEW = "MATERIALIZED VIEW DATA "
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _NAMES = rf"{_NAME}(?:, {_NAME})*"
+_FILLS_VIEW = re.compile(rf"^REFRESH MATERIALIZED VIEW ({_NAME}\.{_NAME});$", re.MULTILINE)
+_ENCODING = re.compile(r"^SET client_encoding = '(\w+)';$", re.MULTILINE)
 #: statements that name a role and fail where it does not exist
 _ROLES = tuple(
     re.compile(pattern, re.MULTILINE)
@@ -44,24 +47,31 @@ _ROLES = tuple(
 
 @dataclass(frozen=True)
 class Contents:
-    """A dump's table of contents without Respaldo's own objects."""
+    """A dump's table of contents without Respaldo's own objects.
+
+    Without the commands that fill materialized views, too: those can fail where nothing is wrong
+    (in a function that needs a search_path, for rights that the owner has lost), and a failure
+    ends a load. They are kept apart.
+    """
 
     entries: tuple[str, ...]
+    filled_views: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, listing: str) -> Contents:
         """Read what ``pg_restore --list`` prints."""
-        entries = []
+        entries: list[str] = []
+        filled_views: list[str] = []
         for line in listing.splitlines():
             match = _ENTRY.fullmatch(line)
             if match and not _OWN.match(match[4]):
-                entries.append(line)
-        return cls(tuple(entries))
+                (filled_views if match[4].startswith(_FILLED_VIEW) else entries).append(line)
+        return cls(tuple(entries), tuple(filled_views))
 
     @property
     def use_list(self) -> str:
         """The file for ``pg_restore --use-list``."""
-        return "".join(f"{entry}\n" for entry in self.entries)
+        return as_use_list(self.entries)
 
     @property
     def tables(self) -> int:
@@ -73,6 +83,21 @@ class Contents:
         """Names of the extensions to create."""
         found = (re.fullmatch(r"\d+; \d+ \d+ EXTENSION - (\S+) ?.*", e) for e in self.entries)
         return tuple(match[1] for match in found if match)
+
+
+def as_use_list(entries: Iterable[str]) -> str:
+    return "".join(f"{entry}\n" for entry in entries)
+
+
+def views_named(script: str) -> tuple[str, ...]:
+    """Return the materialized views that a script fills, by their names as SQL."""
+    return tuple(match[1] for match in _FILLS_VIEW.finditer(script))
+
+
+def encoding_of(script: str) -> str:
+    """Return PostgreSQL's name of the encoding that a dump's script is in."""
+    match = _ENCODING.search(script)
+    return match[1] if match else "UTF8"
 
 
 def roles_named(schema_script: str) -> tuple[str, ...]:

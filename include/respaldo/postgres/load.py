@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
@@ -13,11 +14,27 @@ from include.respaldo.connections import Connection
 from include.respaldo.errors import RestoreRefused, ToolFailed
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session, connect
-from include.respaldo.postgres.contents import Contents, roles_named
+from include.respaldo.postgres.contents import (
+    Contents,
+    as_use_list,
+    encoding_of,
+    roles_named,
+    views_named,
+)
 from include.respaldo.postgres.dump import read_chunks
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.standins import missing_roles, standing_in
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load left to be told and to be done."""
+
+    #: what differs from the original, in words
+    notes: tuple[str, ...]
+    #: (schema, name) of the materialized views that held data, and are still to be computed
+    views: tuple[tuple[str, str], ...]
 
 
 def load_dump(
@@ -29,17 +46,16 @@ def load_dump(
     progress: Progress | None = None,
     *,
     keep_standins: bool = False,
-) -> tuple[str, ...]:
+) -> Loaded:
     """Load a compressed dump into an empty database, without Respaldo's own objects.
 
     Everything else comes as it was, but: tablespaces are the database's own, subscriptions stay
-    out (they would begin to receive), and owners and privileges of roles that this server does not
-    have are the loading role's, or none.
+    out (they would begin to receive), owners and privileges of roles that this server does not
+    have are the loading role's, or none, and materialized views are left empty.
 
     :param dump_file: as `dump_database` wrote it; its digest has been checked.
     :param jobs: more than one loads tables at the same time, and unpacks the dump into `scratch`.
     :param keep_standins: leave the stand-ins of missing roles for a replay, which removes them.
-    :return: what differs from the original, in words.
     :raises RestoreRefused: the server lacks an extension.
     :raises ToolFailed: pg_restore ended with an error.
     """
@@ -88,11 +104,13 @@ def load_dump(
                         run.finish()
         finally:
             use_list.unlink()
-    return tuple(
+        views = _filled_views(conn, program, contents, dump_file, scratch)
+    notes = (
         f"role {role!r} is not on this server: what it owned belongs to the restoring role, "
         "its privileges and the policies for it alone are left out"
         for role in missing
     )
+    return Loaded(tuple(notes), views)
 
 
 class _TableWatch:
@@ -182,6 +200,23 @@ def _until_damaged(dump_file: Path) -> Iterator[bytes]:
         yield from read_chunks(dump_file)
     except zstandard.ZstdError:
         return
+
+
+def _filled_views(
+    conn: Session, program: Program, contents: Contents, dump_file: Path, scratch: Path
+) -> tuple[tuple[str, str], ...]:
+    """Return the materialized views that held data when the database was dumped."""
+    if not contents.filled_views:
+        return ()
+    use_list = scratch / "views.list"
+    use_list.write_text(as_use_list(contents.filled_views), errors="surrogateescape")
+    try:
+        script = _output(program, [f"--use-list={use_list}", "--file=-"], dump_file)
+    finally:
+        use_list.unlink()
+    names = [name.encode(errors="surrogateescape") for name in views_named(script)]
+    parameters = {"names": names, "encoding": encoding_of(script)}
+    return tuple(conn.execute(query("views_by_name"), parameters).fetchall())
 
 
 def _require_extensions(conn: Session, contents: Contents) -> None:

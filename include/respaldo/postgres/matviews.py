@@ -7,6 +7,7 @@ once at the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import psycopg
@@ -43,13 +44,19 @@ class _View:
 
 
 class MaterializedViews:
-    """Which materialized views hold data at the target; those of the full backup, to begin with."""
+    """Which materialized views hold data at the target.
 
-    def __init__(self, conn: Session) -> None:
+    :param filled: (schema, name) of those that held some in the full backup; besides those that do.
+    """
+
+    def __init__(self, conn: Session, filled: Iterable[tuple[str, str]] = ()) -> None:
         self.conn = conn
+        names = set(filled)
         #: oid here -> settings of whoever filled it last
         self._filled: dict[int, tuple[tuple[str, str], ...]] = {
-            view.oid: () for view in self._read() if view.is_populated
+            view.oid: ()
+            for view in self._read()
+            if view.is_populated or (view.schema, view.name) in names
         }
 
     def empty(self) -> None:

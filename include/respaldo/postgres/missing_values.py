@@ -76,10 +76,12 @@ def _write(conn: Session, relation: int, value: MissingValue, identity: str) -> 
     with replaying(conn), unattended(conn, relation, table):
         if identity in _IDENTITY:  # a table that is published could not be updated without
             conn.execute(change.format(table, sql.SQL("FULL")))
-        # the parameter has no type of its own: the column's input function reads it
+        # the literal has no type of its own: the column's input function reads it; no parameter,
+        # as there a percent sign in a name would be taken for another
         conn.execute(
-            sql.SQL("UPDATE ONLY {} SET {} = %s").format(table, sql.Identifier(value.column)),
-            [value.value],
+            sql.SQL("UPDATE ONLY {} SET {} = {}").format(
+                table, sql.Identifier(value.column), sql.Literal(value.value)
+            )
         )
         if identity in _IDENTITY:
             conn.execute(change.format(table, _IDENTITY[identity]))

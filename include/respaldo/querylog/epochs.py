@@ -8,7 +8,8 @@ are in an epoch of their own right after it, 2n - 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import duckdb
@@ -20,6 +21,8 @@ from include.respaldo.model.schema_change import ReplayCommand
 from include.respaldo.model.segment import RelationDefinition
 from include.respaldo.querylog.log_files import literal
 from include.respaldo.querylog.segment import DDL_PREFIX
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: the contents of all messages of one transaction, in log order -> for each of them the commands
 #: to replay at its place (none: there is nothing to do)
@@ -54,7 +57,7 @@ class Epochs:
         for key, definition in relations.items():
             by_oid.setdefault(definition.oid, []).append(key)
             by_name.setdefault((definition.schema, definition.name), []).append(key)
-        for lsn, xid, messages in _transactions(db):
+        for lsn, at, xid, messages in _transactions(db):
             if commands is None:
                 raise LogDiverged(
                     "expected changes of rows only, found a schema change among those to replay",
@@ -66,7 +69,7 @@ class Epochs:
                 if not here:
                     continue
                 found.positions.append(pos)
-                found.changes.append(tuple(SchemaReplay(c, Lsn(lsn), xid) for c in here))
+                found.changes.append(tuple(SchemaReplay(c, Lsn(lsn), xid, at) for c in here))
                 filled = [
                     key for c in here for oid in c.created_oids for key in by_oid.get(oid, ())
                 ]
@@ -77,6 +80,7 @@ class Epochs:
                     epoch = 2 * len(found.positions) - 1
                     found._displaced.append((lsn, key, begins.get(key, -1), pos, epoch))
                     begins[key] = pos
+        found.changes = _with_overlaps(found.changes)
         return found
 
     def create_view(self, db: duckdb.DuckDBPyConnection) -> None:
@@ -125,13 +129,29 @@ class Epochs:
 
 def _transactions(
     db: duckdb.DuckDBPyConnection,
-) -> Iterator[tuple[int, int, list[tuple[int, bytes]]]]:
-    """Yield the commit position, id and messages (position, content) of each that has some."""
+) -> Iterator[tuple[int, datetime, int, list[tuple[int, bytes]]]]:
+    """Yield the commit's position and time, the id and the messages (position, content) of each
+    that has some."""
     rows = db.execute(
         f"""
-        SELECT commit_lsn, xid, pos, content FROM replayed
+        SELECT commit_lsn, commit_us, xid, pos, content FROM replayed
         WHERE prefix = {literal(DDL_PREFIX)} ORDER BY pos
         """  # noqa: S608 - a constant
     ).fetchall()
-    for (lsn, xid), group in groupby(rows, key=lambda row: (row[0], row[1])):
-        yield lsn, xid, [(pos, bytes(content or b"")) for _, _, pos, content in group]
+    for (lsn, us, xid), group in groupby(rows, key=lambda row: row[:3]):
+        messages = [(pos, bytes(content or b"")) for *_, pos, content in group]
+        yield lsn, _EPOCH + timedelta(microseconds=us), xid, messages
+
+
+def _with_overlaps(changes: list[tuple[SchemaReplay, ...]]) -> list[tuple[SchemaReplay, ...]]:
+    """Return the same, those marked beside whose transactions a later one had begun."""
+    marked: list[tuple[SchemaReplay, ...]] = []
+    earliest: datetime | None = None
+    for _, group in groupby(reversed(changes), key=lambda here: here[0].lsn):
+        of_one = list(group)
+        at = of_one[0][0].at
+        is_overlapped = earliest is not None and at is not None and earliest <= at
+        marked += [tuple(replace(c, is_overlapped=is_overlapped) for c in here) for here in of_one]
+        begun = [c.command.at for here in of_one for c in here if c.command.at is not None]
+        earliest = min([*begun, *([earliest] if earliest is not None else [])], default=None)
+    return marked[::-1]

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
+from difflib import unified_diff
 from typing import Any
 
 import psycopg
@@ -23,6 +24,7 @@ _PASSING = re.compile(
     r"^(?:SET default_\w+ = .*;|\\(?:un)?restrict .*|ALTER TABLE [^;]* CLUSTER ON [^;]*;)$",
     re.MULTILINE,
 )
+_NO_DEFAULT = re.compile(r" DEFAULT NULL(::.*)?$")
 _FRAME = {"--", "-- PostgreSQL database dump complete"}
 _STATES = """
 select 'extension ' || extname || ' ' || extversion from pg_extension union all
@@ -62,6 +64,15 @@ def undo_preparation(conn: psycopg.Connection[Any]) -> None:
     conn.execute("reset session_replication_role")
 
 
+def settle_identities(conn: psycopg.Connection[Any]) -> None:
+    """Say NOTHING where the index that was the identity is gone: it means that, and pg_dump
+    has no words for it."""
+    conn.execute(
+        "update pg_class c set relreplident = 'n' where relreplident = 'i' and not exists"
+        " (select from pg_index where indrelid = c.oid and indisreplident)"
+    )
+
+
 def schema_entries(server: PostgresServer, database: str) -> Counter[str]:
     """Return what pg_dump prints of each object of the schema, in any order."""
     done = subprocess.run(
@@ -80,6 +91,9 @@ def schema_entries(server: PostgresServer, database: str) -> Counter[str]:
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         body = kept[head.end() : following.start() if following else len(kept)]
         lines = [line for line in body.splitlines() if line and line not in _FRAME]
+        if "; Type: TABLE;" in head[0] and any(line.startswith("INHERITS (") for line in lines):
+            # a dump puts inherited columns first, and says NULL where their default does not apply
+            lines = sorted(_NO_DEFAULT.sub("", line.removesuffix(",")) for line in lines)
         if "; Type: ACL;" in head[0] or "; Type: DEFAULT ACL;" in head[0]:
             lines.sort()  # in the order in which they were granted
         found["\n".join([head[0], *lines])] += 1
@@ -92,15 +106,28 @@ def _states(server: PostgresServer, database: str) -> list[str]:
 
 
 def schema_differences(theirs: Counter[str], ours: Counter[str]) -> list[str]:
-    """Return the entries that only one has."""
+    """Return the entries that only one has, and the lines that differ where both have one."""
+    left, right = list((theirs - ours).elements()), list((ours - theirs).elements())
+    found = []
+    for entry in list(left):
+        head = entry.partition("\n")[0]
+        other = next((e for e in right if e.partition("\n")[0] == head), None)
+        if other is not None:
+            left.remove(entry)
+            right.remove(other)
+            lines = unified_diff(
+                entry.split("\n"), other.split("\n"), "recovered", "restored", "", "", 0, ""
+            )
+            found.append("\n".join([head, *map(_shortened, lines)]))
     return [
-        *(f"only recovered:\n{_shortened(entry)}" for entry in (theirs - ours).elements()),
-        *(f"only restored:\n{_shortened(entry)}" for entry in (ours - theirs).elements()),
+        *found,
+        *(f"only recovered:\n{_shortened(entry)}" for entry in left),
+        *(f"only restored:\n{_shortened(entry)}" for entry in right),
     ]
 
 
 def _shortened(entry: str) -> str:
-    return entry if len(entry) < 4000 else entry[:4000] + " …"
+    return entry if len(entry) < 1000 else f"{entry[:500]} … {entry[-500:]}"
 
 
 def loaded_again(
@@ -154,6 +181,9 @@ def database_differences(
 
     :param live: name of the original, on the server of the restored one.
     """
+    for server, database in ((theirs, recovered), (ours, restored)):
+        with server.connect(database) as conn:
+            settle_identities(conn)
     found = schema_differences(schema_entries(theirs, recovered), schema_entries(ours, restored))
     if found:
         # A restore goes through a dump: what pg_dump itself cannot keep is not ours to keep

@@ -198,12 +198,16 @@ def maintain(scene: Scene) -> str:
         one = scene.pick(indexes)
         choices += [f"cluster {table.sql} using {quoted(one)}"] * 2
         choices += [f"drop index concurrently {quoted(table.schema)}.{quoted(one)}"] * 2
-    if table.is_partition and table.parents:
-        parent = scene.model.by_oid.get(table.parents[0])
-        if parent is None:
-            raise Impossible
-        choices += [f"alter table {parent.sql} detach partition {table.sql} concurrently"] * 3
     return scene.pick(choices)
+
+
+@statement(0.3, alone=True)
+def detach_concurrently(scene: Scene) -> str:
+    child = scene.relation("rp", lambda t: t.is_partition)
+    parent = scene.model.by_oid.get(child.parents[0]) if child.parents else None
+    if parent is None:
+        raise Impossible
+    return f"alter table {parent.sql} detach partition {child.sql} concurrently"
 
 
 @statement(0.5)

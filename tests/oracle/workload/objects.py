@@ -180,9 +180,14 @@ def extension(scene: Scene) -> str:
             raise Impossible
         return f"drop extension {name}{scene.maybe(' cascade', 0.5)}"
     version = " version '1.4'" if name == "hstore" and scene.chance(0.3) else ""
-    if version and scene.chance(0.5):
-        return f"create extension hstore schema public{version}; alter extension hstore update"
     return f"create extension {scene.maybe('if not exists ')}{name} schema public{version}"
+
+
+@statement(0.1)
+def update_extension(scene: Scene) -> str:
+    if "hstore" in scene.model.extensions:
+        raise Impossible
+    return "create extension hstore schema public version '1.4'; alter extension hstore update"
 
 
 @statement(0.5)

@@ -51,10 +51,14 @@ def owner(scene: Scene) -> str:
     return f"alter table {table.sql} owner to {scene.role()}"
 
 
-@statement(0.2)
-def reassign(scene: Scene) -> str:
-    role = scene.role()
-    return scene.pick([f"reassign owned by {role} to {scene.role()}", f"drop owned by {role}"])
+@statement(0.1)
+def reassign_owned(scene: Scene) -> str:
+    return f"reassign owned by {scene.role()} to {scene.role()}"
+
+
+@statement(0.1)
+def drop_owned(scene: Scene) -> str:
+    return f"drop owned by {scene.role()}"
 
 
 @statement(1.5)

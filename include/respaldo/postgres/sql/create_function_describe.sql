@@ -19,6 +19,7 @@ SET extra_float_digits = 3
 SET bytea_output = 'hex'
 SET lc_monetary = 'C'
 SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $function$
 DECLARE
     definition text;
@@ -74,7 +75,9 @@ BEGIN
                                             JOIN pg_namespace o ON o.oid = l.collnamespace
                                            WHERE l.oid = a.attcollation) END,
                                CASE WHEN a.attnotnull THEN 'not null' END,
-                               pg_get_expr(d.adbin, d.adrelid),
+                               -- a dump says NULL where a parent's default does not apply
+                               nullif(regexp_replace(
+                                   pg_get_expr(d.adbin, d.adrelid), '^NULL(::.*)?$', ''), ''),
                                a.attidentity, a.attgenerated, a.attcompression,
                                CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage END,
                                nullif(a.attstattarget, -1),
@@ -160,8 +163,21 @@ BEGIN
                    (SELECT concat_ws(' ', v.srvname, f.ftoptions :: text)
                       FROM pg_foreign_table f JOIN pg_foreign_server v ON v.oid = f.ftserver
                      WHERE f.ftrelid = c.oid),
-                   (SELECT concat_ws(' ', format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement,
-                                     s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
+                   -- of an identity column's a dump keeps no type of its own
+                   (SELECT concat_ws(' ', CASE WHEN NOT EXISTS (
+                                              SELECT FROM pg_depend d
+                                               WHERE d.classid = 'pg_class' :: regclass
+                                                 AND d.objid = c.oid AND d.deptype = 'i')
+                                          THEN format_type(s.seqtypid, NULL) END,
+                                     s.seqstart, s.seqincrement,
+                                     CASE WHEN s.seqmin NOT IN (
+                                              -32768, -2147483648, -9223372036854775808)
+                                          THEN s.seqmin END,
+                                     'to',
+                                     CASE WHEN s.seqmax NOT IN (
+                                              32767, 2147483647, 9223372036854775807)
+                                          THEN s.seqmax END,
+                                     s.seqcache, s.seqcycle,
                                      (SELECT format('%s %s %I', d.deptype, d.refobjid :: regclass,
                                                     a.attname)
                                         FROM pg_depend d

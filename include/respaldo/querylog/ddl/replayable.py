@@ -128,11 +128,10 @@ def _as_written(command: CapturedCommand, statement: Statement) -> ReplayCommand
         what=command.what,
         caller=command.caller,
         roles=_roles(statement.node) | {command.caller.role},
+        at=command.statement_at,
         expected=_comparable(command.objects),
         gone=tuple(
-            d.address
-            for d in command.dropped
-            if d.original and not d.temporary and d.address not in there
+            d.address for d in command.dropped if not d.temporary and d.address not in there
         ),
         missing_values=command.missing_values,
     )
@@ -162,6 +161,7 @@ def _table_from_query(command: CapturedCommand) -> ReplayCommand | NotReplayable
         what=command.what,
         caller=command.caller,
         roles=frozenset({command.caller.role}),
+        at=command.statement_at,
         expected=_comparable(command.objects),
         created_oids=frozenset({table.oid}),
     )
