@@ -376,6 +376,23 @@ def test_two_sources_share_a_repository_and_one_that_is_broken_fails_alone(
     assert len(trees.snapshots("replica")) == 2
 
 
+def test_two_workers_that_come_first_at_the_same_time_make_one_repository(
+    site: Site, trees: Trees
+) -> None:
+    other = site.folder / "other"
+    shutil.copytree(trees.uploads, other)
+    sources = {"uploads": str(trees.uploads), "other": str(other)}
+    trees.configure(files=[{"name": name, "path": path} for name, path in sources.items()])
+    workers = [site.spawn("backup", "--category", "files", name) for name in sources]
+    for worker in workers:
+        _, said = worker.communicate(timeout=120)
+        assert worker.returncode == 0, said
+    keys_of = [k for k in trees.repository_objects("primary") if "/keys/" in k]
+    assert len(keys_of) == 1
+    assert site.sealed("replica") == set(sources)
+    site.deployment().repository(Category.FILES, "replica").check()
+
+
 def test_the_command_line_backs_up_lists_and_shows_the_days_of_a_tree(
     site: Site, trees: Trees
 ) -> None:

@@ -11,6 +11,7 @@ whole structure again (it reads all packs of trees: about a second for 50,000 en
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 from include.respaldo.errors import CorruptObject
@@ -58,7 +59,7 @@ def record_proven(deployment: Deployment, category: Category, found: Listing | N
     if found is None:
         found = _listing(deployment.vaults.primary, category)
     record = _record(deployment, category)
-    draft = record.with_suffix(".partial")
+    draft = record.with_suffix(f".{os.getpid()}")  # others may record theirs at the same time
     draft.write_text("".join(f"{key} {mark}\n" for key, mark in sorted(found.items())), "utf-8")
     draft.replace(record)
 
@@ -93,10 +94,15 @@ def _listing(vault: Vault, category: Category) -> Listing:
     }
 
 
-def _record(deployment: Deployment, category: Category) -> Path:
+def repository_folder(deployment: Deployment, category: Category) -> Path:
+    """Return where all workers keep what they know of a repository; made if missing."""
     folder = deployment.landing_zone.path("mirrors", category.value)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder / "repository.proven"
+    return folder
+
+
+def _record(deployment: Deployment, category: Category) -> Path:
+    return repository_folder(deployment, category) / "repository.proven"
 
 
 def _read(record: Path) -> Listing:

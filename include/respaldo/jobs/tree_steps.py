@@ -13,6 +13,7 @@ The tree itself is read where it is, or from its mirror (`bring_tree`).
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ from include.respaldo.jobs.landed_backup import (
     write_manifest,
 )
 from include.respaldo.jobs.mirror_repository import holds_snapshot, mirror_repository
-from include.respaldo.jobs.prove_repository import prove_repository
+from include.respaldo.jobs.prove_repository import prove_repository, repository_folder
 from include.respaldo.jobs.tree_lists import (
     described,
     fetch_before,
@@ -48,7 +49,7 @@ from include.respaldo.jobs.tree_lists import (
     list_of_snapshot,
 )
 from include.respaldo.model import keys
-from include.respaldo.model.backup import Manifest, Source
+from include.respaldo.model.backup import Category, Manifest, Source
 from include.respaldo.model.file_tree import StoredTree
 from include.respaldo.ports import Vault
 
@@ -188,8 +189,7 @@ def _store(
 ) -> tuple[str, Snapshot | None]:
     """Return the snapshot of a backup, and how it was made; None: an earlier run has made it."""
     source = manifest.source
-    prefix = keys.repository_prefix(source.category)
-    repository.ensure(is_empty=lambda: _is_new(deployment, prefix))
+    _ensure(deployment, repository, source.category)
     tags = (
         f"category={source.category.value}",
         f"source={keys.encode_name(source.name)}",
@@ -209,6 +209,16 @@ def _store(
         parent=_parent(deployment, manifest) if tree.patterns.include else "",
     )
     return made.id, made
+
+
+def _ensure(deployment: Deployment, repository: Repository, category: Category) -> None:
+    """Make the repository where there is none: one process at a time, or each makes its own."""
+    prefix = keys.repository_prefix(category)
+    if deployment.vaults.primary.find(prefix + "config") is not None:
+        return
+    with (repository_folder(deployment, category) / "repository.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        repository.ensure(is_empty=lambda: _is_new(deployment, prefix))
 
 
 def _parent(deployment: Deployment, manifest: Manifest) -> str:
