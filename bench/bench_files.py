@@ -41,9 +41,10 @@ FIRST, CHANGED = "first day", "1 % changed"
 _MEASURED = ("time", "processor")
 _DAYS = 3  # with changes, in each round
 _UPLOAD = """\
-import os, sys, boto3
+import os, sys, boto3, botocore.config
 client = boto3.client("s3", endpoint_url=os.environ["ENDPOINT"], region_name="eu-west-1",
-                      aws_access_key_id="respaldo", aws_secret_access_key="respaldo-local")
+                      aws_access_key_id="respaldo", aws_secret_access_key="respaldo-local",
+                      config=botocore.config.Config(read_timeout=900))
 client.upload_fileobj(sys.stdin.buffer, os.environ["BUCKET"], sys.argv[1])
 """
 

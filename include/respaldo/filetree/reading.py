@@ -22,8 +22,8 @@ from include.respaldo.model.file_tree import Kind, Problem
 
 WORKERS = min(4, os.cpu_count() or 1)
 _PORTION = 128
-#: from so many files on, processes are started
-_MANY = 1000
+#: from so many files on, processes are started; that takes as long as a thousand files
+_MANY = 5000
 _PROJECT = Path(__file__).resolve().parents[3]
 _CHILD = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
