@@ -110,7 +110,8 @@ def rebuild_server():
     def plan() -> dict:
         """Choose the backup, look at the target; change nothing."""
         from include.respaldo.jobs.rebuild_report import RebuildRequest
-        from include.respaldo.jobs.rebuild_server import end_of_day, plan
+        from include.respaldo.jobs.rebuild_server import plan
+        from include.respaldo.jobs.stored_trees import end_of_day
 
         context = get_current_context()
         params = context["params"]

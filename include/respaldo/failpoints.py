@@ -34,9 +34,15 @@ REPOSITORY_CHECKED = "repository_checked"
 REPLICA_SNAPSHOTS_REMOVED = "replica_snapshots_removed"
 REPLICA_INDEX_REMOVED = "replica_index_removed"
 REPLICA_PRUNED = "replica_pruned"
+#: ... a restore of files: compared, then each of them named
+TREE_BROUGHT = "tree_brought"
+TREE_NAMED = "tree_named"
 #: ... and the geo-redundancy check
 DAMAGED_REMOVED = "damaged_removed"
 OBJECT_HEALED = "object_healed"
+#: ... and an exchange of two versions of an application
+SWITCH_BEGUN = "switch_begun"
+VERSIONS_EXCHANGED = "versions_exchanged"
 
 _VARIABLE = "RESPALDO_FAILPOINT"
 

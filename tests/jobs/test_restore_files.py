@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from include.respaldo import failpoints
 from include.respaldo.errors import CorruptObject, RestoreRefused
 from include.respaldo.filetree.verification import differences
 from include.respaldo.jobs import restore_files as job
@@ -307,3 +309,36 @@ def test_files_are_found_by_a_part_of_their_name_in_all_days(
     assert [p.backups for p in find(site.deployment(), UPLOADS, "10/b").paths] == [(run,)]
     assert "2 days" in found.text or "2 backups" in found.text
     assert find(site.deployment(), UPLOADS, "nowhere").paths == ()
+
+
+@pytest.mark.parametrize("failpoint", [failpoints.TREE_BROUGHT, failpoints.TREE_NAMED])
+def test_killed_on_its_way_nothing_is_half_made_and_the_same_restore_goes_on(
+    site: Site, trees: Trees, run: str, failpoint: str
+) -> None:
+    command = ("restore-files", "uploads", "2026/10", "2026/11", "--beside")
+    done = site.run(*command, failpoint=failpoint)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = {path.name: len(list(path.iterdir())) for path in trees.uploads.glob("2026/*.restored*")}
+    assert list(left.values()) == ([2] if failpoint == failpoints.TREE_NAMED else [])
+    restored = site.json(*command)["plan"]
+    assert [len(list(Path(i["to"]).iterdir())) for i in restored["items"]] == [2, 3]
+    assert not list(site.folder.glob(".respaldo-*"))
+
+
+def test_the_command_line_plans_restores_and_finds(
+    site: Site, trees: Trees, run: str, tmp_path: Path
+) -> None:
+    command = ("restore-files", "local/uploads", "invoice.pdf", "--to", str(tmp_path / "down"))
+    planned = site.json(*command, "--dry-run", "--backup", run)
+    assert planned["contents"]["files"] == 1
+    assert not (tmp_path / "down").exists()
+    done = site.run(*command, "--reason", "ticket 4711")
+    assert (done.returncode, (tmp_path / "down/invoice.pdf").exists()) == (0, True), done.stderr
+    assert "**invoice.pdf of local/uploads is back**" in done.stdout
+    refused = site.json("restore-files", "uploads", "--day", "2020-01-01", "--beside", code=3)
+    assert run in refused["hint"]
+    assert site.json("find-files", "files/local/uploads", "voice")["paths"] == [
+        {"path": "invoice.pdf", "backups": [run]}
+    ]
+    assert site.run("find-files", "uploads", "nowhere").returncode == 1
+    assert "there are: files/local/uploads" in site.run("find-files", "nobody", "x").stderr

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from include.respaldo.cli.screen import show
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.jobs.rebuild_report import RebuildRequest, text_of
-from include.respaldo.jobs.rebuild_server import compare, end_of_day, plan, rebuild
+from include.respaldo.jobs.rebuild_server import compare, plan, rebuild
+from include.respaldo.jobs.stored_trees import end_of_day
 
 #: name, text -> the parser of a new command
 Command = Callable[[str, str], ArgumentParser]

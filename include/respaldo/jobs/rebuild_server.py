@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
@@ -53,20 +52,6 @@ _ROUNDS = 4
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 #: larger files are not searched for the old name
 _SEARCHED = 2**20
-
-
-def end_of_day(deployment: Deployment, day: str | None) -> datetime | None:
-    """Return the moment up to which backups count: the end of a local day; None: all count.
-
-    :raises RestoreRefused: it is no day.
-    """
-    if not day:
-        return None
-    try:
-        following = date.fromisoformat(day) + timedelta(days=1)
-    except (ValueError, OverflowError):
-        raise RestoreRefused(f"{day!r} is no day", hint="write it like 2026-11-22") from None
-    return datetime.combine(following, datetime.min.time(), deployment.config.zone)
 
 
 def plan(deployment: Deployment, request: RebuildRequest) -> PlannedRebuild:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from include.respaldo import failpoints
 from include.respaldo.config.trees import HostSource
 from include.respaldo.errors import (
     Busy,
@@ -134,6 +135,7 @@ def restore(deployment: Deployment, plan: TreeRestorePlan) -> TreeRestored:
                 request.source.category,
                 lambda r: _bring(deployment, r, manifest, selection, tree),
             )
+            failpoints.reach(failpoints.TREE_BROUGHT)
             told = site.publish(
                 Landed(
                     tree,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from include.respaldo import failpoints
 from include.respaldo.errors import ConfigurationError, RestoreFailed, RestoreRefused
 from include.respaldo.filetree.verification import differences
 from include.respaldo.model.file_tree import Entry, shown
@@ -135,7 +136,8 @@ class LocalSite:
                     f"{shown(step.final)} could not be made: {error.strerror}",
                     hint="nothing is half-made; see the place, and run the restore again",
                 ) from error
-        return () if self.owners else ("owners are those of this account: it may not change them",)
+            failpoints.reach(failpoints.TREE_NAMED)
+        return () if self.owners else ("owners could not be kept: it takes root",)
 
     def _lead_to(self, final: Path, above: Mapping[str, Entry]) -> None:
         """Make the folders that are lost, as they were."""

@@ -139,7 +139,7 @@ class HostSite:
         finally:
             with contextlib.suppress(RespaldoError):
                 self._ssh.run(["rm", "-rf", "--", there], timeout=600)
-        return () if self.owners else (f"owners are {self._ssh.login}: that login may not change",)
+        return () if self.owners else ("owners could not be kept: it takes root here and there",)
 
     def _lead_to(self, landed: Landed) -> None:
         folders: set[str] = set()

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from include.respaldo.debian.description import DESCRIPTION, Description
-from include.respaldo.errors import (
-    CorruptObject,
-    KeyNotFound,
-    RestoreRefused,
-    VaultUnreachable,
-)
+from include.respaldo.errors import CorruptObject, RestoreRefused
 from include.respaldo.filetree.file_list import read_list
 from include.respaldo.filetree.restic import Repository
 from include.respaldo.filetree.verification import differences
 from include.respaldo.jobs.discover_trees import CONFIGURATION, sealed_before
+from include.respaldo.jobs.stored_trees import fetch_list, in_either_region, tree_in
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Category, Manifest, Source
-from include.respaldo.model.file_tree import StoredTree
 
 if TYPE_CHECKING:
     from include.respaldo.jobs.deployment import Deployment
-
-T = TypeVar("T")
 
 #: how many differences from the list a message names
 _NAMED = 20
@@ -78,7 +70,7 @@ def read_description(deployment: Deployment, manifest: Manifest) -> Description:
 
     :raises CorruptObject: it cannot be read as one.
     """
-    tree = _tree(manifest)
+    tree = tree_in(manifest)
 
     def read(repository: Repository) -> Description:
         with TemporaryDirectory(prefix="host-", dir=deployment.scratch()) as folder:
@@ -91,7 +83,7 @@ def read_description(deployment: Deployment, manifest: Manifest) -> Description:
                     f"the description in backup {manifest.backup_id} cannot be read: {error}"
                 ) from None
 
-    return _in_either_region(deployment, read)
+    return in_either_region(deployment, Category.SERVER_CONFIGURATION, read).value
 
 
 def fetch_host(deployment: Deployment, manifest: Manifest, scratch: Path) -> Path:
@@ -99,20 +91,15 @@ def fetch_host(deployment: Deployment, manifest: Manifest, scratch: Path) -> Pat
 
     :raises CorruptObject: what restic brought is not what the list says.
     """
-    tree = _tree(manifest)
+    tree = tree_in(manifest)
     to = scratch / "tree"
 
     def restore(repository: Repository) -> None:
         shutil.rmtree(to, ignore_errors=True)
         repository.restore(tree.snapshot, tree.root, (), to, deployment.progress)
 
-    _in_either_region(deployment, restore)
-    listed = scratch / keys.FILE_LIST
-    stored = next((f for f in manifest.files if f.name == keys.FILE_LIST), None)
-    if stored is None:
-        raise CorruptObject(f"backup {manifest.backup_id} has no list of its files")
-    key = keys.backup_prefix(manifest.source, manifest.backup_id) + keys.FILE_LIST
-    deployment.vaults.download(key, listed, sha256=stored.sha256)
+    in_either_region(deployment, Category.SERVER_CONFIGURATION, restore)
+    listed = fetch_list(deployment, manifest, scratch / keys.FILE_LIST)
     found = differences(read_list(listed), to, owners=os.geteuid() == 0, limit=_NAMED)
     if found:
         raise CorruptObject(
@@ -120,19 +107,3 @@ def fetch_host(deployment: Deployment, manifest: Manifest, scratch: Path) -> Pat
             hint="`verify` looks at the repositories of both regions; choose another day meanwhile",
         )
     return to
-
-
-def _tree(manifest: Manifest) -> StoredTree:
-    if manifest.tree is None:
-        raise CorruptObject(f"backup {manifest.backup_id} has no tree of files")
-    return manifest.tree
-
-
-def _in_either_region(deployment: Deployment, act: Callable[[Repository], T]) -> T:
-    """Do it with the primary's repository; with the replica's where that one fails."""
-    category = Category.SERVER_CONFIGURATION
-    try:
-        return act(deployment.repository(category, read_only=True))
-    except (VaultUnreachable, CorruptObject, KeyNotFound) as error:
-        deployment.progress.step(f"the primary region is passed over: {error.message}")
-        return act(deployment.repository(category, "replica"))

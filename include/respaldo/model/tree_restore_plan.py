@@ -141,8 +141,8 @@ class TreeRestorePlan:
 
     @property
     def digest(self) -> str:
-        """What tells this restore from others; the same for each attempt at it."""
-        asked = {**self.request.to_json(), "suffix": self.suffix, "reason": ""}
+        """What tells this request from others; the same for each attempt at it."""
+        asked = {**self.request.to_json(), "reason": ""}
         return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
