@@ -19,7 +19,7 @@ from include.respaldo.model.file_tree import Entry, Kind, Problem, shown
 from include.respaldo.model.tree_restore_plan import Contents
 
 _GLOB = re.compile(r"[*?\[]")
-_GONE = frozenset({Problem.UNREADABLE, Problem.VANISHED})
+_GONE = pa.array([Problem.UNREADABLE.value, Problem.VANISHED.value])
 _SUGGESTED = 5
 
 
@@ -137,18 +137,26 @@ class Selection:
             yield batch.filter(mask)
 
     def _count(self) -> None:
-        counts = dict.fromkeys(Kind, 0)
+        counts: dict[str, int] = dict.fromkeys(Kind, 0)
         size = missing = 0
         items: list[Item] = []
-        tops = set(map(os.fsdecode, self._paths))
-        for entry in self.entries():
-            if entry.problem in _GONE:
-                missing += 1
-                continue
-            counts[entry.kind] += 1
-            size += entry.size
-            if not self.is_everything and self._is_top(entry.path, tops):
-                items.append(Item(entry.path, entry.kind))
+        tops = _Tops(self._paths, self._patterns)
+        for batch in self._batches():
+            gone = pc.is_in(column(batch, "problem"), value_set=_GONE)
+            missing += pc.sum(gone).as_py() or 0
+            there = batch.filter(pc.invert(gone))
+            size += pc.sum(column(there, "size")).as_py() or 0
+            for kind in pc.value_counts(column(there, "kind")).to_pylist():
+                counts[kind["values"]] += kind["counts"]
+            if not self.is_everything:
+                pairs = zip(
+                    column(there, "path").to_pylist(),
+                    column(there, "kind").to_pylist(),
+                    strict=True,
+                )
+                items += [
+                    Item(os.fsdecode(path), Kind(kind)) for path, kind in pairs if path in tops
+                ]
         self.items = tuple(items)
         self.contents = Contents(
             files=counts[Kind.FILE],
@@ -159,9 +167,25 @@ class Selection:
             missing=missing,
         )
 
-    def _is_top(self, path: str, tops: set[str]) -> bool:
-        fits = self._patterns.fits if self._patterns else None
-        return not any(folder in tops or (fits and fits(folder)) for folder in _above(path))
+
+class _Tops:
+    """Which of the entries that are wanted have no folder above them that is."""
+
+    def __init__(self, paths: Sequence[bytes], patterns: Patterns | None) -> None:
+        self._paths = set(paths)
+        self._fits = patterns.fits if patterns else None
+        self._wanted: dict[bytes, bool] = {b"": False}
+
+    def __contains__(self, path: bytes) -> bool:
+        return not self._is_wanted(path.rpartition(b"/")[0])
+
+    def _is_wanted(self, folder: bytes) -> bool:
+        found = self._wanted.get(folder)
+        if found is None:
+            found = folder in self._paths or self._is_wanted(folder.rpartition(b"/")[0])
+            found = found or (self._fits is not None and self._fits(os.fsdecode(folder)))
+            self._wanted[folder] = found
+        return found
 
 
 def suggestions(listed: Path, text: str) -> list[str]:
