@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from include.respaldo.cli import commands, rebuild, redundancy, restore_trees
+from include.respaldo.cli import applications, commands, rebuild, redundancy, restore_trees
 from include.respaldo.cli.screen import TerminalProgress
 from include.respaldo.config import load_config
 from include.respaldo.connections import from_environment
@@ -34,7 +34,7 @@ EXIT_CODES = """exit codes:
 """
 
 #: modules of further commands
-TOPICS = (redundancy, rebuild, restore_trees)
+TOPICS = (redundancy, rebuild, restore_trees, applications)
 COMMANDS: dict[str, commands.Command] = commands.COMMANDS | {
     name: run for topic in TOPICS for name, run in topic.COMMANDS.items()
 }

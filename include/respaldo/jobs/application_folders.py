@@ -241,6 +241,12 @@ def application_called(name: str, known: Sequence[Source]) -> Source:
     raise RestoreRefused(f"{wrong} called {name!r}", hint=f"there are: {there}")
 
 
+def configured_application(deployment: Deployment, name: str) -> Source:
+    """Return the application of the configuration that a person means; no vault is asked."""
+    known = configured_trees(deployment.config, Category.APPLICATIONS)
+    return application_called(name, sorted(known))
+
+
 @contextmanager
 def folders_of(deployment: Deployment, application: Source) -> Iterator[Folders]:
     """Yield the folders of an application, where its configuration says that it is.
