@@ -56,8 +56,14 @@ def free_suffix(
     manifest: Manifest,
     zone: str,
 ) -> str:
-    """Return the first suffix with which every name is free."""
-    own_name = request.destination.place is Place.FOLDER and len(selection.items) == 1
+    """Return the first suffix with which every name is free.
+
+    A download needs none, nor does a whole tree where there is none any more: the host is new.
+    """
+    if request.destination.place is Place.FOLDER:
+        own_name = len(selection.items) == 1
+    else:
+        own_name = selection.is_everything
     tried = [""] if own_name else []
     for suffix in [*tried, *_first(suffixes(manifest.started_at, zone), 50)]:
         names = [final for _, final in finals(site, request, selection, suffix)]
