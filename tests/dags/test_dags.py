@@ -30,9 +30,11 @@ NAMES = {
     "backup_tenant_databases",
     "geo_redundancy_check",
     "rebuild_server",
+    "restore_application",
     "restore_files",
     "restore_tenant_database",
     "retention",
+    "switch_application",
 }
 
 
