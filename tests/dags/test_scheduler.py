@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -22,6 +23,7 @@ TENANTS = ("tenant_acme", "tenant_broken", WEIRD)
 SYSTEM = "vendor_system"
 BACKUP, ARCHIVE, RESTORE = "backup_tenant_databases", "archive_query_log", "restore_tenant_database"
 BACKUP_SYSTEM, BACKUP_FILES = "backup_system_database", "backup_files"
+SWITCH = "switch_application"
 
 CONFIGURATION = """
 vaults:
@@ -36,6 +38,7 @@ system_database: {{server: pg1, name: vendor_system}}
 batches: {{sources: 2}}
 repository: {{connection: repository}}
 files: [{{name: uploads, path: {uploads}}}]
+applications: [{{name: erp, path: {erp}, version: {{file: VERSION}}}}]
 query_log: {{segment_age: 500ms, coverage_interval: 1s, idle_after: 1s, longest_run: 10s}}
 """
 
@@ -83,7 +86,10 @@ def airflow(
     config = folder / "respaldo.yaml"
     config.write_text(
         CONFIGURATION.format(
-            folder=folder.as_uri(), scratch=folder / "scratch", uploads=folder / "uploads"
+            folder=folder.as_uri(),
+            scratch=folder / "scratch",
+            uploads=folder / "uploads",
+            erp=folder / "erp",
         )
     )
     with AirflowServer(
@@ -103,7 +109,7 @@ def airflow(
 @pytest.fixture(scope="module")
 def client(airflow: AirflowServer) -> Iterator[AirflowClient]:
     with airflow.client() as client:
-        client.wait_for_dags(BACKUP, BACKUP_SYSTEM, BACKUP_FILES, ARCHIVE, RESTORE)
+        client.wait_for_dags(BACKUP, BACKUP_SYSTEM, BACKUP_FILES, ARCHIVE, RESTORE, SWITCH)
         yield client
 
 
@@ -180,6 +186,48 @@ def test_files_are_backed_up_in_four_steps_and_a_suspicious_day_calls_people(
     by_task = states(client, BACKUP_FILES, run["dag_run_id"])
     assert (by_task["report"], by_task["alarm"]) == (["success"], ["failed"]), told
     client.pause(BACKUP_FILES)
+
+
+def answer(client: AirflowClient, run_id: str, option: str) -> str:
+    """Answer the question of a switch once it is asked; return what a person has read."""
+    place = f"dags/{SWITCH}/dagRuns/{quote(run_id, safe='')}/taskInstances/approve/-1/hitlDetails"
+    end = time.monotonic() + 90
+    while states(client, SWITCH, run_id).get("approve") != ["awaiting_input"]:
+        run = client.run(SWITCH, run_id)
+        assert run["state"] not in {"success", "failed"}, story(client, SWITCH, run)
+        assert time.monotonic() < end, story(client, SWITCH, run)
+        time.sleep(0.3)
+    asked = client.request("GET", place)
+    client.request("PATCH", place, json={"chosen_options": [option]})
+    return str(asked["body"])
+
+
+@pytest.mark.timeout(600)
+def test_a_version_takes_the_running_ones_place_only_once_somebody_approves(
+    folder: Path, client: AirflowClient
+) -> None:
+    for name, version in (("erp", "1.5.0"), ("erp.restored_1.4.2_20261121", "1.4.2")):
+        (folder / name).mkdir()
+        (folder / name / "VERSION").write_text(version)
+    running = folder / "erp/VERSION"
+    form = {"application": "erp", "version": "erp.restored_1.4.2_20261121", "reason": "T-4712"}
+    client.unpause(SWITCH)
+
+    run_id = client.trigger(SWITCH, form)
+    read = answer(client, run_id, "Reject")
+    assert "the old one stays as" in read
+    run = client.wait(SWITCH, run_id, within=90)
+    assert states(client, SWITCH, run_id)["switch"] == ["skipped"], story(client, SWITCH, run)
+    assert running.read_text() == "1.5.0"
+
+    run_id = client.trigger(SWITCH, form)
+    answer(client, run_id, "Approve")
+    run = client.wait(SWITCH, run_id, within=90)
+    assert run["state"] == "success", story(client, SWITCH, run)
+    for said in ("is in its place", "approved by", "nothing was restarted", "T-4712"):
+        assert said in run["note"], run["note"]
+    assert running.read_text() == "1.4.2"
+    client.pause(SWITCH)
 
 
 @pytest.mark.timeout(600)
