@@ -76,7 +76,7 @@ sync -- "$6" 2>/dev/null || sync
 _RENAME = _MOVE + r"""is "$1" "$3"; move "$1" "$2" || exit 1; sync -- "$4" 2>/dev/null || sync"""
 _WRITE = r"""
 umask 077
-cat > "$1.new" || exit 1
+cat > "$1.new" || { rm -f -- "$1.new"; exit 1; }
 sync -- "$1.new" 2>/dev/null || sync
 mv -nT -- "$1.new" "$1"
 if [ -e "$1.new" ]; then rm -f -- "$1.new"; echo "$1 is there already" >&2; exit 1; fi

@@ -189,7 +189,11 @@ class Switched:
             f"- `{shown(switch.running)}` is what was `{shown(switch.chosen)}`",
         ]
         if switch.old:
-            lines.append(f"- the old one is `{shown(switch.replaced)}`")
+            lines += [
+                f"- the old one is `{shown(switch.replaced)}`",
+                "- the next backup finds much changed: it may be marked suspicious until somebody "
+                "acknowledges it",
+            ]
         lines += [f"- **note**: {shown(note)}" for note in self.notes]
         if self.approved_by:
             lines.append(f"- approved by {shown(self.approved_by)}")
