@@ -37,7 +37,7 @@ def make_anew(site: Site, tenant: str) -> None:
 
 
 def disable_capture(site: Site, tenant: str) -> None:
-    site.postgres.execute("alter event trigger respaldo_ddl disable", tenant)
+    site.postgres.execute('alter event trigger "00_respaldo_ddl" disable', tenant)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,12 @@ def test_backslashes_in_a_definition_are_compared_whatever_the_setting(site: Sit
     """PostgreSQL writes constants as standard_conforming_strings has them."""
     tenant = empty_tenant(site)
     before = ["create table t (a text default 'a\\b')"]
-    after = ["set standard_conforming_strings to off; alter table t alter column a set not null"]
+    after = [
+        "set standard_conforming_strings to off",
+        "alter table t alter column a set not null",
+        "comment on table t is 'it\\'s; \\\\ so'",
+        "drop table if exists v; create table u (a text default '\\t' -- on\n 'x\\'')",
+    ]
     assert differences(site, tenant, before, after) == []
 
 
@@ -213,3 +218,24 @@ def test_a_percent_sign_in_a_columns_name_is_data(site: Site) -> None:
     before = ["create table t (a int); insert into t values (1)"]
     after = ['alter table t add "100%" timestamptz default now(), add "%s" text default \'%s\'']
     assert differences(site, tenant, before, after) == []
+
+
+def test_what_the_applications_event_triggers_write_comes_after_the_command(site: Site) -> None:
+    """Into a table that the command has just changed, too; what we change they do not notice."""
+    tenant = empty_tenant(site)
+    before = [
+        "create table ddl_log (tag text)",
+        "create function app_ddl() returns event_trigger language plpgsql as"
+        " $$begin insert into public.ddl_log values (tg_tag); end$$",
+        "create event trigger app_ddl on ddl_command_end execute function app_ddl()",
+    ]
+    after = [
+        "alter table ddl_log add column at timestamptz default now()",
+        "alter table ddl_log add column b int default 7; alter table ddl_log drop column at",
+        "create table t as select 1 as a; alter table t add column b serial",
+        "alter table ddl_log add column key bigserial primary key",
+        "alter table ddl_log drop column key; insert into ddl_log values ('x')",
+    ]
+    assert differences(site, tenant, before, after) == []
+    told = [tag for (tag,) in site.postgres.execute("select tag from ddl_log", tenant)]
+    assert sorted(told) == ["ALTER TABLE"] * 6 + ["CREATE SCHEMA", "CREATE TABLE AS", "x"]

@@ -39,7 +39,7 @@ set local intervalstyle to postgres; set local extra_float_digits to 3;
 set local bytea_output to hex; set local timezone to 'UTC'; set local lc_monetary to 'C'
 """
 _OWN = re.compile(
-    r"^(CREATE|ALTER|COMMENT ON) (EVENT TRIGGER|PUBLICATION) respaldo[^;]*;\n", re.MULTILINE
+    r'^(CREATE|ALTER|COMMENT ON) (EVENT TRIGGER|PUBLICATION) ("00_)?respaldo[^;]*;\n', re.MULTILINE
 )
 
 

@@ -355,7 +355,7 @@ def test_a_disabled_event_trigger_begins_a_new_chain(
     session: psycopg.Connection, postgres: PostgresServer, database: str
 ) -> None:
     first = prepare(session)
-    postgres.execute("alter event trigger respaldo_ddl disable", database)
+    postgres.execute('alter event trigger "00_respaldo_ddl" disable', database)
     broken = examine(session)
     assert "event triggers were missing or disabled" in (broken.broken or "")
     again = prepare(session)

@@ -474,7 +474,7 @@ def test_what_changes_no_definition_and_no_row_is_left_out(
 @pytest.mark.parametrize(
     "harm",
     [
-        "alter event trigger respaldo_caller disable",
+        'alter event trigger "00_respaldo_caller" disable',
         "truncate respaldo.installation",
         "drop function respaldo.record_command(text, text, text, text)",
         "drop function respaldo.emit(text, json)",

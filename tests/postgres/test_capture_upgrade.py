@@ -17,11 +17,11 @@ from tests.postgres.captured import commands
 
 #: as version 0.1 left it: other functions behind the same event triggers, no caller, no digest
 EARLIER = """
-drop event trigger respaldo_caller;
+drop event trigger "00_respaldo_caller";
 create function respaldo.capture_ddl() returns event_trigger language plpgsql as 'begin end';
 create function respaldo.capture_drop() returns event_trigger language plpgsql as 'begin end';
 create function respaldo.capture_rewrite() returns event_trigger language plpgsql as 'begin end';
-drop event trigger respaldo_ddl; drop event trigger respaldo_drop;
+drop event trigger "00_respaldo_ddl"; drop event trigger respaldo_drop;
 drop event trigger respaldo_rewrite; drop function respaldo.capture(), respaldo.caller();
 create event trigger respaldo_ddl on ddl_command_end execute function respaldo.capture_ddl();
 create event trigger respaldo_drop on sql_drop execute function respaldo.capture_drop();
@@ -65,7 +65,7 @@ def test_an_earlier_version_with_a_disabled_trigger_begins_a_new_chain(
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
-        ("alter event trigger respaldo_caller disable", "missing or disabled"),
+        ('alter event trigger "00_respaldo_caller" disable', "missing or disabled"),
         ("alter event trigger respaldo_rewrite enable replica", "missing or disabled"),
         ("drop event trigger respaldo_drop", "missing or disabled"),
         ("alter function respaldo.capture() security invoker", "altered"),

@@ -97,7 +97,7 @@ def test_every_change_of_the_schema_is_seen_though_nothing_captures_it(
     )
     try:
         prepare(session)
-        session.execute("alter event trigger respaldo_ddl disable")
+        session.execute('alter event trigger "00_respaldo_ddl" disable')
         before = schema_fingerprint(session)
         admin.execute(change)
         assert schema_fingerprint(session) != before

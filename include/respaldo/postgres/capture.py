@@ -22,6 +22,7 @@ from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.introspect import read_identity
 from include.respaldo.postgres.preparation import (
+    FORMER_TRIGGERS,
     FUNCTIONS,
     TRIGGERS,
     State,
@@ -141,8 +142,14 @@ def _lock(conn: Session) -> None:
 
 
 def _mark_internal(conn: Session) -> None:
-    """Have this transaction's commands left out of the log; needs the installation."""
-    conn.execute("select set_config('respaldo.internal', secret, true) from respaldo.installation")
+    """Have this transaction's commands left out of the log; needs the installation.
+
+    The application's own event triggers do not notice them either.
+    """
+    conn.execute(
+        "select set_config('respaldo.internal', secret, true),"
+        " set_config('session_replication_role', 'replica', true) from respaldo.installation"
+    )
 
 
 def read_secret(conn: Session) -> str:
@@ -170,6 +177,8 @@ def _install(conn: Session) -> None:
     about to call them, and would fail without.
     """
     with conn.transaction():
+        # the application's own event triggers must not notice
+        conn.execute("set local session_replication_role to replica")
         conn.execute(query("create_schema"))
         conn.execute(query("create_installation_table"))
         # it is not in what earlier versions have made
@@ -189,6 +198,8 @@ def _install(conn: Session) -> None:
         conn.execute("revoke all on schema respaldo from public")
         conn.execute("revoke all on all tables in schema respaldo from public")
         conn.execute("revoke all on all functions in schema respaldo from public")
+        for trigger in FORMER_TRIGGERS:
+            conn.execute(sql.SQL("drop event trigger if exists {}").format(sql.Identifier(trigger)))
         for trigger, name in TRIGGERS.items():
             identifier = sql.Identifier(trigger)
             conn.execute(sql.SQL("drop event trigger if exists {}").format(identifier))
@@ -258,7 +269,7 @@ def unprepare(conn: Session, *, lock_timeout: float = 0.5, timeout: float = 60) 
     """
     drop_slot(conn, slot_name(read_identity(conn).database_oid), terminate=True)
     conn.execute("drop publication if exists respaldo")
-    for trigger in TRIGGERS:
+    for trigger in (*TRIGGERS, *FORMER_TRIGGERS):
         conn.execute(sql.SQL("drop event trigger if exists {}").format(sql.Identifier(trigger)))
     present = conn.execute("select to_regclass('respaldo.replica_identity') is not null").fetchone()
     if present and present[0]:

@@ -19,10 +19,10 @@ _KINDS = (
 _OWN = re.compile(
     r"(?:SCHEMA|PUBLICATION|PUBLICATION TABLES IN SCHEMA) - respaldo "
     r"|PUBLICATION TABLE \S+ respaldo "
-    r"|EVENT TRIGGER - respaldo_"
+    r"|EVENT TRIGGER - (?:00_)?respaldo_"
     rf"|(?:{_KINDS}) respaldo "
     r'|(?:ACL|COMMENT|SECURITY LABEL) - (?:SCHEMA|PUBLICATION) "?respaldo"? '
-    r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?respaldo_'
+    r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?(?:00_)?respaldo_'
 )
 _ENTRY = re.compile(r"(\d+); (\d+) (\d+) (.+)")
 _FILLED_VIEW = "MATERIALIZED VIEW DATA "

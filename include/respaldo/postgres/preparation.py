@@ -16,13 +16,17 @@ from include.respaldo.postgres.slot import Slot, list_slots, slot_name
 
 #: earlier versions give messages of logical decoding no way through pgoutput
 OLDEST_VERSION = 140000
-#: event trigger -> the statement that makes it is ``create_trigger_…``
+#: event trigger -> the statement that makes it is ``create_trigger_…``. They fire in the order of
+#: their names: at the end of a command ours before the application's, so that what those write
+#: and change comes after the command in the log, as in the database
 TRIGGERS = {
-    "respaldo_caller": "caller",
-    "respaldo_ddl": "ddl",
+    "00_respaldo_caller": "caller",
+    "00_respaldo_ddl": "ddl",
     "respaldo_drop": "drop",
     "respaldo_rewrite": "rewrite",
 }
+#: what earlier versions called them
+FORMER_TRIGGERS = ("respaldo_caller", "respaldo_ddl")
 #: each is made by ``create_function_…``
 FUNCTIONS = (
     "is_internal",

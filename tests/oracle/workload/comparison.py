@@ -43,7 +43,7 @@ select c.oid, n.nspname, c.relname from pg_class c join pg_namespace n on n.oid 
 def undo_preparation(conn: psycopg.Connection[Any]) -> None:
     """Take what Respaldo put into a recovered database out again, by what it noted itself."""
     for (name,) in conn.execute(
-        "select evtname from pg_event_trigger where evtname ~ '^respaldo'"
+        "select evtname from pg_event_trigger where evtname ~ '^(00_)?respaldo'"
     ).fetchall():
         conn.execute(sql.SQL("drop event trigger {}").format(sql.Identifier(name)))
     # a trigger of the application's must not see this

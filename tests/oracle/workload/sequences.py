@@ -38,15 +38,18 @@ def sequence_differences(
 ) -> list[str]:
     """Return which restored sequences are behind what was handed out, in words.
 
-    What was dropped right after the target left no state behind: only rows tell of its numbers.
+    What was dropped or set back right after the target left no state behind: only rows tell of its
+    numbers, and a restore's summary says so (docs/FORMAT.md, "Beside the log").
     """
     theirs, ours = _sequences(recovered), _sequences(restored)
-    alive = {oid for (oid,) in live.execute("select seqrelid from pg_sequence")}
+    alive = {sequence.oid: sequence for sequence in _sequences(live).values()}
     found = []
     for name, sequence in theirs.items():
         if sequence.cycles or name not in ours or sequence.oid not in alive:
             continue
         surely = sequence.next - (_LOGGED_AHEAD + sequence.cache) * sequence.step
+        if alive[sequence.oid].next < surely:
+            continue
         if ours[name].next < surely:
             found.append(
                 f"sequence {name} hands out {ours[name].next} next; {surely} was handed out"

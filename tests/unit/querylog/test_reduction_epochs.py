@@ -179,3 +179,28 @@ def test_thousands_of_schema_changes_with_few_rows_between_them(tmp_path: Path) 
     )
     expected = [["orders/2 [(0, 0, 1)]", f"change {n}"] for n in range(number)]
     assert told(items) == [line for pair in expected for line in pair]
+
+
+def test_a_command_knows_whether_a_later_one_had_begun_before_it_was_committed(
+    tmp_path: Path,
+) -> None:
+    # the n-th transaction is committed at at(n)
+    begun = {"widen 1": at(0), "a 1": at(0), "b 1": at(0), "again 1": at(3)}
+
+    def timed(messages: Sequence[bytes]) -> list[list[ReplayCommand]]:
+        return [[command(m.decode(), at=begun[m.decode()])] for m in messages]
+
+    items = reduced(
+        tmp_path,
+        [ddl("widen 1")],
+        [ddl("a 1"), ddl("b 1")],
+        [ddl("again 1")],
+        commands=timed,
+    )
+    changes = [item for item in items if isinstance(item, SchemaReplay)]
+    assert [(c.command.sql, c.at, c.is_overlapped) for c in changes] == [
+        ("widen 1", at(0), True),
+        ("a 1", at(1), False),
+        ("b 1", at(1), False),
+        ("again 1", at(2), False),
+    ]

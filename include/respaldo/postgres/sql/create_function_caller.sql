@@ -1,4 +1,4 @@
--- Event trigger, ddl_command_end, before respaldo_ddl (by name): remember who ran the command, and
+-- Event trigger, ddl_command_end, before 00_respaldo_ddl (by name): remember who ran the command, and
 -- under which settings. As the caller, and without settings of its own: those would hide his. So
 -- his search_path counts: every name is qualified, types and operators too.
 CREATE OR REPLACE FUNCTION respaldo.caller() RETURNS event_trigger
@@ -38,7 +38,7 @@ BEGIN
             'createrole_self_grant', pg_catalog.current_setting('createrole_self_grant', true)))
         ) OPERATOR(pg_catalog.||) ''::pg_catalog.text, true);
 EXCEPTION WHEN OTHERS THEN
-    -- a customer's statement never fails because of us; without a caller respaldo_ddl says so
+    -- a customer's statement never fails because of us; without a caller 00_respaldo_ddl says so
     NULL;
 END
 $function$

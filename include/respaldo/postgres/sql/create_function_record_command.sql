@@ -100,7 +100,7 @@ BEGIN
         RETURN;
     END IF;
     IF coalesce(caller, '') = '' THEN
-        RAISE 'who ran the command is not known: event trigger respaldo_caller did not fire';
+        RAISE 'who ran the command is not known: event trigger 00_respaldo_caller did not fire';
     END IF;
     IF rewrites IS NOT NULL THEN
         PERFORM respaldo.emit('respaldo.ddl', json_build_object(

@@ -12,6 +12,7 @@ DECLARE
     lacking record;
     problem text;
     published boolean;
+    role text := current_setting('session_replication_role');
 BEGIN
     -- two blocks: what fails in one must not undo what another has done
     BEGIN
@@ -31,10 +32,14 @@ BEGIN
                 THEN
                     CONTINUE;
                 END IF;
-                PERFORM set_config('respaldo.internal', secret, true) FROM respaldo.installation;
+                PERFORM set_config('respaldo.internal', secret, true),
+                        -- the application's own event triggers must not notice
+                        set_config('session_replication_role', 'replica', true)
+                   FROM respaldo.installation;
                 EXECUTE format(
                     'ALTER TABLE ONLY %I.%I REPLICA IDENTITY FULL', lacking.schema, lacking.name);
-                PERFORM set_config('respaldo.internal', '', true);
+                PERFORM set_config('respaldo.internal', '', true),
+                        set_config('session_replication_role', role, true);
                 BEGIN
                     INSERT INTO respaldo.replica_identity AS r (relation, was)
                     VALUES (lacking.relation, lacking.was)
@@ -63,10 +68,14 @@ BEGIN
              WHERE r.was = 'd'
         LOOP
             BEGIN
-                PERFORM set_config('respaldo.internal', secret, true) FROM respaldo.installation;
+                PERFORM set_config('respaldo.internal', secret, true),
+                        -- the application's own event triggers must not notice
+                        set_config('session_replication_role', 'replica', true)
+                   FROM respaldo.installation;
                 EXECUTE format(
                     'ALTER TABLE ONLY %I.%I REPLICA IDENTITY DEFAULT', lacking.schema, lacking.name);
-                PERFORM set_config('respaldo.internal', '', true);
+                PERFORM set_config('respaldo.internal', '', true),
+                        set_config('session_replication_role', role, true);
             EXCEPTION WHEN OTHERS THEN
                 problem := format('%I.%I: %s', lacking.schema, lacking.name, SQLERRM);
             END;

@@ -1,1 +1,1 @@
-CREATE EVENT TRIGGER respaldo_caller ON ddl_command_end EXECUTE FUNCTION respaldo.caller()
+CREATE EVENT TRIGGER "00_respaldo_caller" ON ddl_command_end EXECUTE FUNCTION respaldo.caller()

@@ -1,1 +1,1 @@
-CREATE EVENT TRIGGER respaldo_ddl ON ddl_command_end EXECUTE FUNCTION respaldo.capture()
+CREATE EVENT TRIGGER "00_respaldo_ddl" ON ddl_command_end EXECUTE FUNCTION respaldo.capture()

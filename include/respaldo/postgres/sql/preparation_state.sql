@@ -14,15 +14,16 @@ SELECT (SELECT pg_get_userbyid(nspowner) FROM pg_namespace
           JOIN pg_namespace n ON n.oid = p.pronamespace
          WHERE n.nspname = 'respaldo' AND t.evtenabled = 'A'
            AND (t.evtname, t.evtevent) IN (
-               ('respaldo_ddl', 'ddl_command_end'), ('respaldo_drop', 'sql_drop'),
+               ('respaldo_ddl', 'ddl_command_end'), ('00_respaldo_ddl', 'ddl_command_end'),
+               ('respaldo_drop', 'sql_drop'),
                ('respaldo_rewrite', 'table_rewrite'))) = 3 AS is_recording,
        (SELECT count(*) FROM pg_event_trigger t
           JOIN pg_proc p ON p.oid = t.evtfoid
           JOIN pg_namespace n ON n.oid = p.pronamespace
          WHERE n.nspname = 'respaldo' AND t.evtenabled = 'A' AND t.evttags IS NULL
            AND (t.evtname, t.evtevent, p.proname) IN (
-               ('respaldo_caller', 'ddl_command_end', 'caller'),
-               ('respaldo_ddl', 'ddl_command_end', 'capture'),
+               ('00_respaldo_caller', 'ddl_command_end', 'caller'),
+               ('00_respaldo_ddl', 'ddl_command_end', 'capture'),
                ('respaldo_drop', 'sql_drop', 'capture'),
                ('respaldo_rewrite', 'table_rewrite', 'capture'))) = 4 AS has_triggers,
        EXISTS (SELECT FROM pg_publication

@@ -122,7 +122,8 @@ WITH space AS MATERIALIZED (
  UNION ALL
     SELECT 'pg_event_trigger', e :: text
       FROM pg_event_trigger e
-     WHERE NOT (e.evtname IN ('respaldo_caller', 'respaldo_ddl', 'respaldo_drop', 'respaldo_rewrite')
+     WHERE NOT (e.evtname IN ('00_respaldo_caller', '00_respaldo_ddl', 'respaldo_drop',
+                             'respaldo_rewrite', 'respaldo_caller', 'respaldo_ddl')
                 AND e.evtfoid IN (SELECT p.oid FROM pg_proc p
                                    WHERE p.pronamespace = to_regnamespace('respaldo')))
  UNION ALL

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Final
 
 from include.respaldo.querylog.ddl.command_tags import command_tag
+from include.respaldo.querylog.ddl.escaped_text import as_usually_written
 from include.respaldo.querylog.ddl.syntax import Node, Unreadable, enum_name, kind, parse, split
 
 _WORD: Final = re.compile(r"[A-Za-z_]+")
@@ -143,11 +144,11 @@ def read_string(text: str, settings: dict[str, str]) -> ClientString:
     :raises Unreadable: it cannot be split for certain.
     """
     if "\\" in text:
-        if settings.get("standard_conforming_strings", "on") == "off":
-            raise Unreadable("backslashes in it, sent while standard_conforming_strings was off")
         if "standard_conforming_strings" in text.lower():
             # read as a whole before it changed the setting, which is known only as it was after
             raise Unreadable("backslashes in it, and it sets standard_conforming_strings itself")
+        if settings.get("standard_conforming_strings", "on") == "off":
+            text = as_usually_written(text)
     found = ClientString(tuple(Statement(t) for t in split(text)))
     for statement in found.statements:
         statement.tag  # noqa: B018 - reads it: what cannot be read is refused here

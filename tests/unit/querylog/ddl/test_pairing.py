@@ -174,11 +174,14 @@ def test_a_capture_that_failed_is_not_replayable() -> None:
     ]
 
 
-def test_backslashes_under_old_strings_are_not_guessed() -> None:
-    captured = table("CREATE TABLE a(x text DEFAULT '\\')")
+def test_backslashes_under_old_strings_escape() -> None:
     old = {"standard_conforming_strings": "off"}
+    captured = table("CREATE TABLE a(x text DEFAULT '\\')")
     assert outcome(captured) == [captured.query]
+    # so it cannot have been sent
     assert outcome(table(captured.query, settings=old)) == ["?"]
+    escaped = table("CREATE TABLE a(x text DEFAULT '\\';')", settings=old)
+    assert outcome(escaped) == ["CREATE TABLE a(x text DEFAULT  E'\\';')"]
 
 
 # called from functions ------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from include.respaldo.querylog.ddl.escaped_text import as_usually_written
 from include.respaldo.querylog.ddl.statements import read_string
 from include.respaldo.querylog.ddl.syntax import Unreadable, split
 
@@ -61,10 +62,35 @@ def test_a_very_long_string_is_read_without_its_rows() -> None:
     assert [s.tag for s in found.statements] == ["CREATE TABLE", None, "DROP TABLE"]
 
 
-def test_backslashes_without_standard_strings_are_unreadable() -> None:
+@pytest.mark.parametrize(
+    ("sent", "usual"),
+    [
+        (r"select 'a\'b', '--\\'", r"select  E'a\'b',  E'--\\'"),
+        ("select 'plain'", "select 'plain'"),
+        ("select 'a\\n' -- on\n  'b''\\''", "select  E'a\\n' -- on\n  'b''\\''"),
+        (
+            r"select E'\'', X'1f', $$\'$$, $a$\$a$, ta$$ble",
+            r"select E'\'', X'1f', $$\'$$, $a$\$a$, ta$$ble",
+        ),
+        (r'select "a\", /* /* \' */ \' */ 1 -- \'', r'select "a\", /* /* \' */ \' */ 1 -- \''),
+    ],
+)
+def test_backslashes_without_standard_strings_are_written_as_usually(sent: str, usual: str) -> None:
+    assert as_usually_written(sent) == usual
+
+
+@pytest.mark.parametrize("sent", [r"select N'\'", "select U&'a'", "/* never", "$$ never"])
+def test_what_cannot_be_written_so_is_unreadable(sent: str) -> None:
+    with pytest.raises(Unreadable):
+        as_usually_written(sent)
+
+
+def test_backslashes_are_read_as_they_were_sent() -> None:
     off = {"standard_conforming_strings": "off"}
-    with pytest.raises(Unreadable, match="standard_conforming_strings"):
-        read_string("COMMENT ON TABLE a IS 'a\\';b'", off)
+    found = read_string("COMMENT ON TABLE a IS 'a\\';b'; DROP TABLE c", off)
+    assert [s.tag for s in found.statements] == ["COMMENT", "DROP TABLE"]
+    with pytest.raises(Unreadable):
+        read_string("COMMENT ON TABLE a IS 'a\\'", off)
     assert read_string("COMMENT ON TABLE a IS 'ab'", off).changes_schema
     assert read_string("COMMENT ON TABLE a IS 'a\\'", {}).changes_schema
     with pytest.raises(Unreadable, match="sets standard_conforming_strings"):
