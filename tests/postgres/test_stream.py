@@ -44,6 +44,14 @@ def kinds(payloads: list[bytes]) -> str:
     return b"".join(p[:1] for p in payloads).decode()
 
 
+def is_body(payload: bytes) -> bool:
+    """Say whether it is a message with a body, not the empty one that follows each.
+
+    Its prefix is looked for, not its brace: any byte, that one too, may be in a position.
+    """
+    return payload[:1] == b"M" and b"respaldo.ddl\0" in payload and b"end of " not in payload
+
+
 @pytest.fixture
 def stream(
     postgres: PostgresServer, database: str, prepared: Prepared
@@ -90,7 +98,7 @@ def test_a_message_comes_before_the_rows_written_after_it(
     for _ in range(5):  # the order of equal positions is arbitrary, not always wrong
         postgres.execute(f"begin; {script}; commit", database)
         payloads, _ = read_until(stream, current_position(session))
-        order = kinds([p for p in payloads if p[:1] == b"I" or (p[:1] == b"M" and b"{" in p)])
+        order = kinds([p for p in payloads if p[:1] == b"I" or is_body(p)])
         assert order == ("I" if "rollback" in script else "MI")
         postgres.execute("alter table t drop if exists b; delete from t", database)
         read_until(stream, current_position(session))
