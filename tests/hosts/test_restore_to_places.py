@@ -24,6 +24,7 @@ from include.respaldo.jobs.restore_files import plan, restore
 from include.respaldo.jobs.take_backup import plan_batches, take_backup
 from include.respaldo.model.backup import Category, Source, backup_id
 from include.respaldo.model.tree_restore_plan import Destination, Place, TreeRestoreRequest
+from include.respaldo.vault.bucket_restore import BucketWriter
 
 _numbers = count(1)
 
@@ -175,6 +176,11 @@ def test_in_its_bucket_with_what_was_known_of_the_object(
     client.put_object(Bucket="shop", Key=key, Body=b"somebody's own")
     with pytest.raises(VaultError, match="another object"):
         restore(vendor.deployment(), planned)
+    assert stored()[key] == b"somebody's own"
+    with monkeypatch.context() as patched:  # it came after our look
+        patched.setattr(BucketWriter, "_first", lambda *_: "")
+        with pytest.raises(VaultError, match="another object"):
+            restore(vendor.deployment(), planned)
     assert stored()[key] == b"somebody's own"
 
     whole = plan(vendor.deployment(), TreeRestoreRequest(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from include.respaldo.filetree.verification import differences
 from include.respaldo.model.file_tree import Entry, shown
 
 _NAMED = 5
+#: what link(2) says on a file system that has none (FAT, some network shares)
+_WITHOUT_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,13 @@ class LocalSite:
         for step in landed.steps:
             final = Path(step.final)
             self._lead_to(final, landed.above)
-            if os.path.lexists(final):
-                raise taken_since([step.final])
             try:
-                step.staged.rename(final)
+                _name(step.staged, final)
+            except FileExistsError:
+                raise taken_since([step.final]) from None
             except OSError as error:
+                if error.errno == errno.EXDEV:
+                    raise other_file_system(step.final) from None
                 raise RestoreFailed(
                     f"{shown(step.final)} could not be made: {error.strerror}",
                     hint="nothing is half-made; see the place, and run the restore again",
@@ -158,8 +163,44 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
+def _name(staged: Path, final: Path) -> None:
+    """Give a file or a folder its final name, unless something has it.
+
+    A folder never takes the place of one that holds anything (rename(2)), but a file would take
+    that of another: it is linked, which fails then. A file system without links has only our look.
+
+    :raises FileExistsError: something has that name.
+    :raises OSError: whatever else the file system says.
+    """
+    if os.path.lexists(final):
+        raise FileExistsError(final)
+    if staged.is_dir() and not staged.is_symlink():
+        try:
+            staged.rename(final)
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise FileExistsError(final) from error
+            raise
+        return
+    try:
+        os.link(staged, final, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS:
+            raise
+        staged.rename(final)
+    else:
+        staged.unlink()
+
+
 def _can_rename(at: Path, above: Path) -> bool:
     return os.access(above, os.W_OK | os.X_OK) and above.stat().st_dev == at.stat().st_dev
+
+
+def other_file_system(name: str) -> RestoreFailed:
+    return RestoreFailed(
+        f"{shown(name)} could not be made: another file system is mounted on the way to it",
+        hint="nothing is half-made; restore to a folder, and move it from there",
+    )
 
 
 def taken_since(names: Sequence[str]) -> RestoreRefused:

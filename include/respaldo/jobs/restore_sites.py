@@ -20,7 +20,13 @@ from include.respaldo.errors import (
 from include.respaldo.filetree.remote import send_tree
 from include.respaldo.filetree.remote_verification import remote_differences
 from include.respaldo.jobs.discover_trees import configured_tree, spelled
-from include.respaldo.jobs.restore_places import Landed, LocalSite, Site, taken_since
+from include.respaldo.jobs.restore_places import (
+    Landed,
+    LocalSite,
+    Site,
+    other_file_system,
+    taken_since,
+)
 from include.respaldo.model.backup import Category, Source
 from include.respaldo.model.file_tree import Entry, shown
 from include.respaldo.model.tree_restore_plan import Destination, Place
@@ -131,6 +137,8 @@ class HostSite:
                 done = self._ssh.run(names)
                 if done.returncode == _IS_TAKEN:
                     raise taken_since([step.final])
+                if done.returncode == _IS_ELSEWHERE:
+                    raise other_file_system(step.final)
                 if done.returncode:
                     raise RestoreFailed(
                         f"{shown(step.final)} could not be made: {done.said}",
@@ -163,12 +171,25 @@ class HostSite:
 
 
 _IS_TAKEN = 73
-_RENAME = f'if [ -e "$2" ] || [ -L "$2" ]; then exit {_IS_TAKEN}; fi; mv -T -- "$1" "$2"'
+_IS_ELSEWHERE = 74
+#: as this machine's site does it: a file would take the place of another one, so it is linked
+_RENAME = f"""\
+is_taken() {{ [ -e "$1" ] || [ -L "$1" ]; }}
+device() {{ stat -L -c %d -- "$(dirname -- "$1")"; }}
+if is_taken "$2"; then exit {_IS_TAKEN}; fi
+if [ "$(device "$1")" != "$(device "$2")" ]; then exit {_IS_ELSEWHERE}; fi
+if [ ! -d "$1" ] || [ -L "$1" ]; then
+  if ln -P -T -- "$1" "$2"; then rm -f -- "$1"; exit; fi
+  if is_taken "$2"; then exit {_IS_TAKEN}; fi
+fi
+mv -T -- "$1" "$2"
+"""
 #: beside the root where that is of the same file system: backups do not see it there
 _WORKPLACE = """\
 p=$1; while [ ! -d "$p" ]; do p=$(dirname -- "$p"); done
 above=$(dirname -- "$p")
-if [ -w "$above" ] && [ "$(stat -c %d -- "$above")" = "$(stat -c %d -- "$p")" ]; then p=$above; fi
+device() { stat -L -c %d -- "$1"; }
+if [ -w "$above" ] && [ "$(device "$above")" = "$(device "$p")" ]; then p=$above; fi
 printf '%s\\n' "$p"
 """
 _MAKE_FOLDER = """\

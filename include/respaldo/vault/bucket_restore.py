@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from include.respaldo.connections import Connection
 from include.respaldo.errors import KeyTaken, VaultError, VaultUnreachable
@@ -14,6 +15,13 @@ from include.respaldo.vault.digests import BLOCK
 from include.respaldo.vault.s3_client import bucket_and_prefix, connect
 from include.respaldo.vault.s3_errors import Answers, Reader
 
+#: the answers to ``If-None-Match: *`` when there is one, or one is being written
+_IS_TAKEN = {412, 409}
+
+
+def _never_replacing(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    return {**params, "IfNoneMatch": "*"}
+
 
 class BucketWriter:
     """A bucket, open; names are ``s3://bucket/key``."""
@@ -22,6 +30,9 @@ class BucketWriter:
         self._uri = uri
         self._name, self._prefix = bucket_and_prefix(uri)
         self._client = connect(connection)
+        # upload_fileobj takes no condition of its own
+        for call in ("PutObject", "CompleteMultipartUpload"):
+            self._client.meta.events.register(f"provide-client-params.s3.{call}", _never_replacing)
 
     @property
     def root(self) -> str:
@@ -58,18 +69,28 @@ class BucketWriter:
 
     def _put(self, path: Path, name: str, stored: list[str]) -> None:
         key = self._key(name)
-        if self._first(key) == key:
-            if self._differs(key, path):
-                raise KeyTaken(
-                    f"there is another object at {name} by now",
-                    hint="plan the restore again: it takes another name",
-                )
-            return
-        with self._answers("write", name):
-            self._client.upload_file(
-                str(path), self._name, key, ExtraArgs=attributes_of(path) or None
+        if self._first(key) != key and self._write(path, name):
+            stored.append(name)
+        elif self._differs(key, path):
+            raise KeyTaken(
+                f"there is another object at {name} by now",
+                hint="plan the restore again: it takes another name",
             )
-        stored.append(name)
+
+    def _write(self, path: Path, name: str) -> bool:
+        """Return False if an object of that name has come meanwhile."""
+        from botocore.exceptions import ClientError
+
+        with self._answers("write", name), path.open("rb") as file:
+            try:
+                self._client.upload_fileobj(
+                    file, self._name, self._key(name), ExtraArgs=attributes_of(path) or None
+                )
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _IS_TAKEN:
+                    raise
+                return False
+        return True
 
     def _differs(self, key: str, path: Path) -> bool:
         with self._answers("read", key):
