@@ -33,6 +33,8 @@ _DUMPS = 2
 #: how often as long as a dump took it rests: a database whose log is closed again and again is
 #: dumped a tenth of the time at most
 _REST = 9
+#: seconds until one that failed is tried again
+_REST_AFTER_FAILURE = 60.0
 
 
 ReadChain = Callable[[], Chain]
@@ -58,7 +60,7 @@ class ChainAnchors:
         self.begin()
 
     def begin(self) -> None:
-        """Begin those that are wanted, and those that failed once more; call it now and then."""
+        """Begin those that are wanted and have rested, those that failed too; call it often."""
         with self._lock:
             for source, (read_chain, future) in list(self._taken.items()):
                 if future.done() and not future.cancelled() and future.exception() is not None:
@@ -112,6 +114,7 @@ class ChainAnchors:
             ended = time.monotonic()
             self._rested[source] = ended + _REST * (ended - begun)
         except Exception as error:
+            self._rested[source] = time.monotonic() + _REST_AFTER_FAILURE
             known = isinstance(error, RespaldoError)
             log.log(
                 logging.WARNING if known else logging.ERROR,

@@ -141,6 +141,7 @@ class ServerDrain:
         """Watch the server; call it about once a second."""
         self._look()
         self._wake_active()
+        self._anchors.begin()
         now = time.monotonic()
         if now >= self._rediscover_due:
             self._rediscover()
@@ -229,7 +230,6 @@ class ServerDrain:
 
     def _rediscover(self) -> None:
         self._rediscover_due = time.monotonic() + _REDISCOVER
-        self._anchors.begin()
         found = discover_server(self._deployment, self._server, frozenset(DATABASES))
         with self._changed:
             known = {d.source.name: d for d in found}
