@@ -15,6 +15,7 @@ from embedded.s3 import S3Server
 from include.respaldo.connections import from_environment
 from include.respaldo.filetree.location import RepositoryLocation
 from include.respaldo.filetree.restic import Repository
+from tests.restic_keys import make_folder, new_repository
 
 PASSWORD = "the repository's password"
 BUCKET = "trees"
@@ -59,22 +60,24 @@ def on_s3(server: S3Server, prefix: str) -> RepositoryLocation:
 def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
     """A new repository, of each kind."""
     if request.param == "folder":
+        make_folder(tmp_path / "repository", PASSWORD)
         location = RepositoryLocation.folder(tmp_path / "repository", PASSWORD)
     else:
-        location = on_s3(request.getfixturevalue("s3"), f"restic/number-{next(_numbers)}/")
-    made = Repository(location, tmp_path / "cache")
-    made.ensure()
-    return made
+        server, prefix = request.getfixturevalue("s3"), f"restic/number-{next(_numbers)}/"
+        location = on_s3(server, prefix)
+        client = server.client()
+        for name, data in new_repository(PASSWORD).items():
+            client.put_object(Bucket=BUCKET, Key=f"kept/{prefix}{name}", Body=data)
+        client.close()
+    return Repository(location, tmp_path / "cache")
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Repository:
     """A new repository in a folder."""
-    made = Repository(
-        RepositoryLocation.folder(tmp_path / "repository", PASSWORD), tmp_path / "cache"
-    )
-    made.ensure()
-    return made
+    make_folder(tmp_path / "repository", PASSWORD)
+    location = RepositoryLocation.folder(tmp_path / "repository", PASSWORD)
+    return Repository(location, tmp_path / "cache")
 
 
 LONGEST = "ñ" * 127 + "x"  # 255 bytes

@@ -331,6 +331,7 @@ def test_a_reading_process_that_is_killed_costs_nothing(
     def killed(root: bytes) -> subprocess.Popen[bytes]:
         child = start(root)
         child.kill()
+        child.wait()
         started.append(child)
         return child
 

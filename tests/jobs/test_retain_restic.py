@@ -20,6 +20,7 @@ from include.respaldo.model import keys
 from include.respaldo.model.backup import Category
 from tests.jobs.old_trees import midnight, seal_tree, tree_manifest
 from tests.jobs.site import Site
+from tests.restic_keys import store_repository
 
 PASSWORD = "what encrypts the repository"
 PREFIX = keys.repository_prefix(Category.FILES)
@@ -43,7 +44,7 @@ class Uploads:
             "conn_type": "generic",
             "password": PASSWORD,
         })
-        self.repository.ensure()
+        store_repository(site.deployment().vaults.primary, Category.FILES, PASSWORD)
 
     @property
     def repository(self) -> Repository:

@@ -17,6 +17,7 @@ from include.respaldo.model.backup import Category, Manifest, Source, backup_id
 from include.respaldo.model.batches import Batch
 from include.respaldo.model.file_tree import Entry, StoredTree
 from tests.jobs.site import Site
+from tests.restic_keys import store_repository
 
 PASSWORD = "what encrypts the repository"
 UPLOADS = Source(Category.FILES, "local", "uploads")
@@ -29,20 +30,23 @@ class Trees:
         self.site = site
         self.uploads = site.folder / "uploads"
         self.uploads.mkdir()
+        site.more["AIRFLOW_CONN_REPOSITORY"] = json.dumps({
+            "conn_type": "generic",
+            "password": PASSWORD,
+        })
         self.configure(
             repository={"connection": "repository"},
             files=[{"name": "uploads", "path": str(self.uploads)}],
             unusual={"files": 5},
         )
-        site.more["AIRFLOW_CONN_REPOSITORY"] = json.dumps({
-            "conn_type": "generic",
-            "password": PASSWORD,
-        })
 
     def configure(self, **sections: Any) -> None:
-        """Replace sections of the configuration."""
-        config = yaml.safe_load(self.site.config_path.read_text()) | sections
-        self.site.config_path.write_text(yaml.safe_dump(config))
+        """Replace sections of the configuration; a category of them has a repository at once."""
+        before = yaml.safe_load(self.site.config_path.read_text())
+        self.site.config_path.write_text(yaml.safe_dump(before | sections))
+        for category in (Category.FILES, Category.APPLICATIONS):
+            if category.value in sections and category.value not in before:
+                store_repository(self.site.deployment().vaults.primary, category, PASSWORD)
 
     def fill(self, files: int = 10) -> None:
         """Make some files, in a few folders."""

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -87,7 +88,8 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         for child in self._children:
-            child.stdin.close()  # type: ignore[union-attr]
+            with suppress(BrokenPipeError):  # what it was not asked any more
+                child.stdin.close()  # type: ignore[union-attr]
             child.kill()
             child.wait()
             child.stdout.close()  # type: ignore[union-attr]
