@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -47,6 +48,7 @@ def connect(connection: Connection) -> Any:
         )
     # slow to import: only those who open a vault wait for it
     import boto3
+    import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
@@ -54,8 +56,11 @@ def connect(connection: Connection) -> Any:
     endpoint = extra.get("endpoint_url") or None
     # services of one's own rarely have a DNS name for each bucket
     style: Any = extra.get("addressing_style") or ("path" if endpoint else "auto")
+    own = botocore.session.get_session()
+    own.register_component("data_loader", _descriptions())
     try:
         session = boto3.Session(
+            botocore_session=own,
             aws_access_key_id=connection.login or None,
             aws_secret_access_key=connection.password or None,
             aws_session_token=extra.get("aws_session_token") or None,
@@ -82,6 +87,14 @@ def connect(connection: Connection) -> Any:
             f"connection {connection.conn_id!r} cannot open an S3 service: {e}",
             hint="the extras are " + ", ".join(KNOWN_EXTRAS),
         ) from None
+
+
+@cache
+def _descriptions() -> Any:
+    """Return botocore's descriptions of services, which are most of a client's cost."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def same_service(one: Any, other: Any) -> bool:
