@@ -19,7 +19,9 @@ from embedded.host import Host
 from embedded.postgres import free_port
 from include.respaldo.connections import Connection, from_environment
 from include.respaldo.errors import ConfigurationError, HostUnreachable, ToolFailed
+from include.respaldo.ssh.failures import failure
 from include.respaldo.ssh.host import SshHost
+from include.respaldo.ssh.keys import HostKey
 
 NAMES = ["a b", "it's", 'say "x"', "two\nlines", "$(touch /tmp/pwned)", "`x`", "-n", "*", "", "\\"]
 
@@ -212,6 +214,22 @@ def test_a_connection_that_is_lost_while_a_command_runs_makes_the_host_unreachab
     # $PPID: the sshd of this connection alone
     with pytest.raises(HostUnreachable, match="closed by the host"):
         ssh.run(["sh", "-c", "kill -9 $PPID; sleep 600"])
+
+
+@pytest.mark.parametrize(
+    ("log", "stderr"),
+    [
+        ("", "half a line\nConnection to 127.0.0.1 closed by remote host.\n"),
+        ("client_loop: send disconnect: Broken pipe\n", ""),
+        ("Read from remote host 127.0.0.1: Connection reset by peer\n", ""),
+    ],
+)
+def test_whatever_ssh_says_of_it_a_connection_that_breaks_is_called_closed(
+    log: str, stderr: str
+) -> None:
+    error = failure("host web1", HostKey("ssh-ed25519", "AAAA"), "ssh-ed25519 AAAA", log, stderr)
+    assert isinstance(error, HostUnreachable)
+    assert error.message == "host web1 cannot be reached: the connection was closed by the host"
 
 
 def test_two_threads_share_one_host(ssh: SshHost) -> None:

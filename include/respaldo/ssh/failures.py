@@ -12,6 +12,9 @@ SSH_FAILED = 255
 _FOUND = re.compile(r"key sent by the remote host is\s+(SHA256:\S+?)\.?\s", re.DOTALL)
 _CLOSED = re.compile(r"^Connection to \S+ closed by remote host\.\s*\Z", re.MULTILINE)
 
+#: what it says instead when it was just then sending or receiving
+_BROKEN = re.compile(r"Broken pipe|Connection reset")
+
 
 def failure(
     host: str, expected: HostKey, public_key: str, log: str, stderr: str = ""
@@ -31,7 +34,7 @@ def failure(
             f"account on the host holds this line: {public_key}",
         )
     words = _last_words(log)
-    if not words and _CLOSED.search(stderr):
+    if _BROKEN.search(words) or (not words and _CLOSED.search(stderr)):
         words = "the connection was closed by the host"
     if not words:
         return None
