@@ -125,6 +125,28 @@ def test_with_the_primary_down_it_fails_by_name_and_a_retry_can_help(
     assert site.sealed("replica") == {"uploads"}
 
 
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("number", range(4), ids=["dump", "checksum", "upload", "copy"])
+def test_a_region_that_stops_at_a_step_costs_a_retry_and_nothing_else(
+    site: Site, trees: Trees, number: int, region: str
+) -> None:
+    (batch,) = trees.plan()
+    for step in steps.STEPS[:number]:
+        step(site.deployment(), batch)
+    with pytest.raises(SomeFailed) as failed:
+        for step in steps.STEPS[number:]:
+            step(site.deployment([region]), batch)
+    assert isinstance(only_failure(failed), VaultUnreachable)
+    assert failed.value.retry_can_help
+    for other in REGIONS:
+        if site.sealed(other):
+            assert trees.restored(batch.backup_id, region=other) == []
+    job.take_backup(site.deployment(), [batch])
+    assert site.sealed("primary") == site.sealed("replica") == {"uploads"}
+    shutil.rmtree(site.folder / f"restored-replica-{batch.backup_id}", ignore_errors=True)
+    assert trees.restored(batch.backup_id, region="replica") == []
+
+
 @pytest.mark.parametrize("after", ["", "dump", "checksum"])
 def test_a_source_that_goes_away_fails_by_name_and_seals_nothing(
     site: Site, trees: Trees, after: str
