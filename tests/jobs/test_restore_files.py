@@ -27,7 +27,7 @@ from include.respaldo.model.tree_restore_plan import (
     TreeRestorePlan,
     TreeRestoreRequest,
 )
-from tests.jobs.site import Site
+from tests.jobs.site import REGIONS, Site
 from tests.jobs.trees import UPLOADS, Trees
 
 
@@ -250,6 +250,16 @@ def test_with_the_primary_down_the_replica_is_used_and_the_report_says_so(
     assert Path(restored.places[0]).read_text() == "the one that matters"
     assert "replica" in restored.text
     assert not [key for key in site.objects("replica") if "/locks/" in key]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_region_that_stops_after_the_plan_costs_nothing(
+    site: Site, trees: Trees, run: str, region: str
+) -> None:
+    planned = job.plan(site.deployment(), ask("invoice.pdf"))
+    restored = job.restore(site.deployment([region]), planned)
+    assert restored.region == ("replica" if region == "primary" else "primary")
+    assert Path(restored.places[0]).read_text() == "the one that matters"
 
 
 def test_with_the_primarys_repository_damaged_the_replicas_is_used(
