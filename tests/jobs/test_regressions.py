@@ -35,11 +35,12 @@ def test_a_table_that_the_application_publishes_is_replayed_without_a_key(site: 
 def test_an_identity_that_the_application_sets_to_full_itself_stays_full(site: Site) -> None:
     """We had set it already: that it is the application's from then on is in no catalog."""
     tenant = empty_tenant(site)
-    names = ("t", '"T 2  x"', '"semi;colon--"', '"back\\slash"', "other", "t_x")
+    names = ("t", '"T 2  x"', '"semi;colon--"', '"back\\slash"', "other", "t_x", '"Cased"', "cased")
     before = [f"create table {name} (a int)" for name in names]
     after = [
         *(f"alter table {name}\n  Replica identity full" for name in names[:4]),
         "alter table t_x add b int; do 'begin alter table public.other replica identity full; end'",
+        'do $$begin alter table "Cased" add b int; alter table cased replica identity full; end$$',
     ]
     assert differences(site, tenant, before, after) == []
     ((left,),) = site.postgres.execute(
@@ -47,7 +48,7 @@ def test_an_identity_that_the_application_sets_to_full_itself_stays_full(site: S
         " join pg_class c on c.oid = r.relation",
         tenant,
     )
-    assert left == ["t_x"]
+    assert sorted(left) == ["Cased", "t_x"]
 
 
 def test_a_transaction_of_one_snapshot_changes_a_table_that_another_has_changed_since(

@@ -263,3 +263,28 @@ def test_a_table_that_is_dropped_before_it_can_be_locked_is_dumped_without(
     content = b"".join(read_chunks(landed))
     assert b"CREATE TABLE public.b" in content
     assert b"CREATE TABLE public.a" not in content
+
+
+@pytest.mark.parametrize(
+    "dropped", ["drop index i", "alter table t drop constraint t_pkey", "alter table t drop e"]
+)
+def test_what_is_dropped_of_a_table_before_it_is_read_is_dumped_without(
+    postgres: PostgresServer, database: str, tmp_path: Path, dropped: str
+) -> None:
+    """pg_dump reads indexes as they are by then, and ends where one that it has seen is gone."""
+    postgres.execute(
+        "create table t (a int primary key, b int, e int); create index i on t ((b + 1), e)",
+        database,
+    )
+    landed = tmp_path / "dump.pgc.zst"
+    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
+        with holder.transaction():
+            holder.execute("lock table t in access exclusive mode")
+            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
+            while not postgres.execute("select pid from pg_locks where not granted"):
+                time.sleep(0.05)
+            holder.execute(dropped)
+        verify_dump(landed, dumping.result().file)
+    content = b"".join(read_chunks(landed))
+    assert b"CREATE TABLE public.t" in content
+    assert (b"CREATE INDEX i" in content) is ("constraint" in dropped)

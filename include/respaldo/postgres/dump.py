@@ -42,7 +42,7 @@ _LEVEL = 3
 #: what pg_dumpall writes last
 _END_OF_GLOBALS = b"PostgreSQL database cluster dump complete"
 LOCK_WAIT = timedelta(seconds=60)
-#: what pg_dump says when a table that its snapshot shows was dropped before it could lock it
+#: what pg_dump says when what its snapshot shows was dropped before it could lock or read it
 _DROPPED = (
     "does not exist",
     "could not open relation",
@@ -150,10 +150,13 @@ def _dump_database(connection: Connection, database: str, to: Path, lock_wait: t
                     program, arguments, environment(connection, database), to, once_begun=compare
                 )
             except ToolFailed as e:
+                is_dropped = any(words in e.message for words in _DROPPED)
                 if "LOCK TABLE" in e.message:
-                    if any(words in e.message for words in _DROPPED):
+                    if is_dropped:
                         raise _Overtaken from e
                     e.hint = "somebody changes the schema just now; try again after that"
+                elif is_dropped:
+                    compare()  # an index, say: or the catalog is damaged, and dumping again no help
                 raise
     return Dumped(
         file=file,

@@ -9,6 +9,9 @@ DECLARE
     small CONSTANT bigint := 8388608;
     -- bytes of a client's string up to which it is put in the log
     longest CONSTANT bigint := 8388608;
+    -- in any case
+    to_full CONSTANT text := ' [Rr][Ee][Pp][Ll][Ii][Cc][Aa] [Ii][Dd][Ee][Nn][Tt][Ii][Tt][Yy]'
+                             ' [Ff][Uu][Ll][Ll]';
     query text := coalesce(current_query(), '');
     query_id text;
     stamp text;
@@ -60,12 +63,16 @@ BEGIN
     -- catalog; from then on it is its own.
     IF tag = 'ALTER TABLE' AND concat(query, context) ~* 'replica\s+identity\s+full' THEN
         DELETE FROM respaldo.replica_identity r
-         USING pg_class c
+         USING pg_class c,
+               LATERAL (SELECT regexp_replace(concat(' ', query, ' ', context), '\s+', ' ', 'g'),
+                               regexp_replace(regexp_replace(
+                                   replace(c.relname, '"', '""'), '\s+', ' ', 'g'),
+                                   '\W', '\\\&', 'g')) AS written (text, name)
          WHERE c.oid = r.relation AND c.oid = ANY (relations)
-           AND regexp_replace(concat(' ', query, ' ', context), '\s+', ' ', 'g')
-               ~* concat('[ ."]', regexp_replace(
-                      regexp_replace(c.relname, '\s+', ' ', 'g'), '\W', '\\\&', 'g'),
-                      '"? replica identity full');
+           -- "Orders" is not "orders"; Orders is
+           AND (written.text ~ concat('[ .]"', written.name, '"', to_full)
+             OR lower(written.text) ~ concat('[ .]', written.name, lower(to_full))
+                AND c.relname = lower(c.relname));
     END IF;
 
     -- A command that runs within another one, inside a rewrite, is not the one that rewrites: then
