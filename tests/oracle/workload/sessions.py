@@ -73,6 +73,10 @@ class Tenant:
         return "\n".join(map(str, before[-count:]))
 
 
+#: the part of a history before Respaldo comes
+BEFORE = "before"
+
+
 class Session(threading.Thread):
     """One connection and its transactions, until so many are done or it is told to stop."""
 
@@ -255,7 +259,10 @@ class Session(threading.Thread):
         context = error.diag.context or ""
         # values hold the word, too
         ours = "function respaldo." in context or "respaldo." in (error.diag.message_primary or "")
-        identity = error.sqlstate == "55000" and "replica identity" in str(error)
+        # before Respaldo came it can only be for want of one in a publication of its own
+        identity = (
+            self._part != BEFORE and error.sqlstate == "55000" and "replica identity" in str(error)
+        )
         # what the application's own limits end, they end in our functions, too
         if (ours or identity) and error.sqlstate not in {"57014"} and "respaldo" not in text:
             with self._tenant.lock:
