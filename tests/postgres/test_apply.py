@@ -329,6 +329,26 @@ def test_two_sessions_share_the_tables_between_schema_changes(
     assert {(t.inserted, t.deleted) for t in applied.tables.values()} == {(200, 1)}
 
 
+def test_what_happens_to_a_table_twice_between_schema_changes_happens_in_order(
+    conn: psycopg.Connection[Any], replays: Replays, postgres: PostgresServer, database: str
+) -> None:
+    """As with CREATE TABLE AS: its rows stand before its command, later changes after it."""
+    tables = [f"t{i}" for i in range(4)]
+    items = []
+    for table in tables:
+        conn.execute(f"create table {table} (id int primary key)")
+        items.append(replays.table(table, replays.keyed(*(("i", "", str(i)) for i in range(5000)))))
+    items += [replays.table(t, truncate=True) for t in reversed(tables)]
+    items += [replays.table(t, replays.keyed(("i", "", "1"))) for t in tables]
+    with (
+        connect(postgres.connection(), database) as session,
+        connect(postgres.connection(), database) as beside,
+    ):
+        applied = apply_replay(session, items, beside=beside)
+    assert [rows(conn, t) for t in tables] == [["(1)"]] * 4
+    assert {(t.inserted, t.truncated) for t in applied.tables.values()} == {(5001, True)}
+
+
 @pytest.mark.parametrize("bad", [0, 5, 9])
 def test_when_a_table_does_not_fit_both_sessions_stop(
     conn: psycopg.Connection[Any],

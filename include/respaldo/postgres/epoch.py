@@ -1,4 +1,8 @@
-"""The tables between two schema changes: independent, so that two sessions may share them."""
+"""The tables between two schema changes: independent, so that two sessions may share them.
+
+A table that comes a second time ends an epoch, too: the rows that stood in the log before the
+command that made it come first (`querylog.epochs`), and what happened to them later after them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ class Epoch:
         self._following = following
         self._lock = Lock()
         self._stopped = False
+        self._taken: set[int] = set()
 
     def take(self) -> TableReplay | None:
         """Return a table; None: all were handed out, or another session failed."""
@@ -23,6 +28,9 @@ class Epoch:
             taken = self._next
             if self._stopped or not isinstance(taken, TableReplay):
                 return None
+            if taken.relation.oid in self._taken:
+                return None
+            self._taken.add(taken.relation.oid)
             try:
                 self._next = next(self._following, None)
             except BaseException:
@@ -36,7 +44,6 @@ class Epoch:
             self._stopped = True
 
     @property
-    def after(self) -> SchemaReplay | None:
+    def after(self) -> TableReplay | SchemaReplay | None:
         """What follows, once all tables were handed out; None: nothing."""
-        assert not isinstance(self._next, TableReplay)
         return self._next
