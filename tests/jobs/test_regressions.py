@@ -203,6 +203,39 @@ def test_a_right_on_all_that_a_schema_holds_is_refused_while_more_is_made(site: 
         differences_of(site, tenant, lambda: run(site, tenant, "create table t (a int)"), after)
 
 
+def test_a_right_on_all_is_replayed_while_what_it_does_not_name_is_made(site: Site) -> None:
+    tenant = empty_tenant(site)
+    before = [
+        "create table t (a int)",
+        "create function f() returns trigger language plpgsql as 'begin return new; end'",
+    ]
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            late.execute("begin; grant select on all sequences in schema public to pg_monitor")
+            other.execute(
+                "create trigger x before insert on t execute function f();"
+                "create policy y on t; create type public.z as (a int); create table u (a int)"
+            )
+            late.execute("commit")
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
+def test_an_extension_made_while_default_privileges_change_is_refused(site: Site) -> None:
+    """Its objects have no fingerprints: whether they got those rights shows nowhere."""
+    tenant = empty_tenant(site)
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            late.execute("begin; create extension citext")
+            other.execute("alter default privileges grant execute on functions to pg_monitor")
+            late.execute("commit")
+
+    with pytest.raises(LogDiverged, match="default privileges were changed at the same time"):
+        differences_of(site, tenant, lambda: run(site, tenant, "create table t (a int)"), after)
+
+
 def test_an_identity_columns_sequence_of_another_type_is_no_difference(site: Site) -> None:
     """A dump gives it its column's type."""
     tenant = empty_tenant(site)

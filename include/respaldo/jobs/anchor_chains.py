@@ -33,8 +33,8 @@ _DUMPS = 2
 #: how often as long as a dump took it rests: a database whose log is closed again and again is
 #: dumped a tenth of the time at most
 _REST = 9
-#: seconds until one that failed is tried again
-_REST_AFTER_FAILURE = 60.0
+#: seconds that one rests at least that failed
+_REST_AFTER_FAILURE = 10.0
 
 
 ReadChain = Callable[[], Chain]
@@ -99,7 +99,7 @@ class ChainAnchors:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _take(self, source: Source, read_chain: ReadChain) -> None:
-        deployment = self._deployment
+        deployment, begun = self._deployment, time.monotonic()
         try:
             chain = read_chain()
             if not _needs_full_backup(deployment, source, chain):
@@ -114,7 +114,8 @@ class ChainAnchors:
             ended = time.monotonic()
             self._rested[source] = ended + _REST * (ended - begun)
         except Exception as error:
-            self._rested[source] = time.monotonic() + _REST_AFTER_FAILURE
+            ended = time.monotonic()
+            self._rested[source] = ended + max(_REST_AFTER_FAILURE, _REST * (ended - begun))
             known = isinstance(error, RespaldoError)
             log.log(
                 logging.WARNING if known else logging.ERROR,

@@ -51,6 +51,14 @@ _UNLOGGED = re.compile(r"\bunlogged\b", re.IGNORECASE)
 _ON_ALL = re.compile(
     r"\ball\s+(tables|sequences|functions|procedures|routines)\s+in\s+schema\b", re.IGNORECASE
 )
+#: kinds of objects that those are
+_OF_ALL = {
+    "tables": {"table", "view", "materialized view", "foreign table"},
+    "sequences": {"sequence"},
+    "functions": {"function", "aggregate"},
+    "procedures": {"procedure"},
+    "routines": {"function", "aggregate", "procedure"},
+}
 _MAY_HOLD_SECRETS = re.compile(r"passw|secret|user\s+mapping|\bserver\b|token", re.IGNORECASE)
 #: begins a fingerprint that says why there is none
 _NONE = "!"
@@ -185,12 +193,29 @@ class SchemaReplayer:
                 self.conn.execute(sql.SQL("DELETE FROM ONLY {}").format(table))
 
     def _require_certain_objects(self, command: ReplayCommand, committed: Committed) -> None:
-        """Refuse a command on all objects of a schema while another made one in it."""
-        if not _ON_ALL.search(command.sql):
+        """Refuse what did more than its text names, while another changed what that was.
+
+        A right on all objects of a schema while one more was made in it; an extension, whose
+        objects have no fingerprints, while default privileges were changed.
+        """
+        on_all = _ON_ALL.search(command.sql)
+        is_extension = command.what.startswith("CREATE EXTENSION")
+        if not on_all and not is_extension:
             return
+        kinds = _OF_ALL[on_all[1].lower()] if on_all else set()
         for other in self._overlapping.beside(committed, command):
+            if is_extension and other.what.startswith("ALTER DEFAULT PRIVILEGES"):
+                raise LogDiverged(
+                    f"{command.what}: default privileges were changed at the same time, and "
+                    "whether its objects got them cannot be told",
+                    hint=_OTHER_MOMENT,
+                )
             for made in other.expected:
-                if made.tag.startswith(("CREATE", "SELECT")) and (made.schema or "") in command.sql:
+                if (
+                    made.tag.startswith(("CREATE", "SELECT"))
+                    and made.address.type in kinds
+                    and (made.schema or "") in command.sql
+                ):
                     raise LogDiverged(
                         f"{command.what}: {made.identity} was made at the same time, and whether "
                         "it was among all that the command names cannot be told",

@@ -16,7 +16,7 @@ from psycopg import sql
 from embedded.installation import SERVER, Installation
 from embedded.physical import EndedTransaction, PhysicalBackup
 from embedded.postgres import PostgresServer
-from include.respaldo.errors import RespaldoError
+from include.respaldo.errors import RespaldoError, SomeFailed
 from include.respaldo.jobs.archive_query_log import ArchiveMode, archive
 from include.respaldo.jobs.deployment import Deployment
 from include.respaldo.jobs.take_backup import plan_batches, take_backup
@@ -232,6 +232,9 @@ class Archiver:
     def _run(self, deployment: Deployment) -> None:
         try:
             archive(deployment, SERVER, mode=ArchiveMode.FOLLOW, stop=self._stop)
+        except SomeFailed as e:
+            # a full backup that changes overtook again and again: tried again once they are over
+            print(f"archiving: {str(e)[:600]}")
         except BaseException as e:  # noqa: BLE001 - raised again by `stop`
             self._failure = e
             self.failed.set()
