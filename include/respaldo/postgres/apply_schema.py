@@ -198,7 +198,8 @@ class SchemaReplayer:
         A right on all objects of a schema while one more was made in it; an extension, whose
         objects have no fingerprints, while default privileges were changed.
         """
-        on_all = _ON_ALL.search(command.sql)
+        is_of_rights = command.what.startswith(("GRANT", "REVOKE"))
+        on_all = _ON_ALL.search(command.sql) if is_of_rights else None
         is_extension = command.what.startswith("CREATE EXTENSION")
         if not on_all and not is_extension:
             return

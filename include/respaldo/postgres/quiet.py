@@ -16,6 +16,7 @@ from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
 
 _ENABLE = {"A": sql.SQL("ENABLE ALWAYS"), "R": sql.SQL("ENABLE REPLICA")}
+_SET_CHECKS = "UPDATE pg_catalog.pg_class SET relchecks = %s WHERE oid = %s"
 _EVENT_TRIGGER = "SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = %s"
 
 
@@ -43,11 +44,16 @@ def replaying(conn: Session) -> Iterator[None]:
 
 @contextmanager
 def unattended(conn: Session, relation: int, table: sql.Identifier) -> Iterator[None]:
-    """Run the block with the table's triggers and rules off, all of them.
+    """Run the block with the table's triggers, rules and check constraints off, all of them.
 
     A publication of the application's own refuses updates and deletes of a table that has no
-    replica identity: there it is FULL for the block, as it was at the source.
+    replica identity: there it is FULL for the block, as it was at the source. Rows that are older
+    than a check constraint (NOT VALID) need not fulfil it, and a rewrite has sent them again.
     """
+    checks = conn.execute(query("check_constraints"), {"relation": relation}).fetchone()
+    if checks is not None:
+        conn.execute(sql.SQL("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE").format(table))
+        conn.execute(_SET_CHECKS, [0, relation])
     identity = conn.execute(query("replay_identity"), {"relation": relation}).fetchone()
     set_identity = sql.SQL("ALTER TABLE ONLY {} REPLICA IDENTITY {}")
     if identity is not None:
@@ -65,3 +71,5 @@ def unattended(conn: Session, relation: int, table: sql.Identifier) -> Iterator[
         # an index that served as the identity and is gone leaves none
         was = sql.SQL("DEFAULT" if identity[0] == "d" else "NOTHING")
         conn.execute(set_identity.format(table, was))
+    if checks is not None:
+        conn.execute(_SET_CHECKS, [checks[0], relation])
