@@ -142,8 +142,8 @@ def _case(history: History, tenant: Tenant, moment: Moment, theirs: PostgresServ
     try:
         restore(deployment, planned)
         replay(deployment, planned)
-        verify(deployment, planned)
-        found = database_differences(theirs, tenant.name, server, name, tenant.name)
+        notes = verify(deployment, planned).notes
+        found = database_differences(theirs, tenant.name, server, name, tenant.name, notes)
     except LogDiverged as error:
         return Case(tenant, moment, Outcome.REFUSED_LATE, error.message, route)
     except Exception:  # noqa: BLE001

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import unified_diff
 from typing import Any
 
@@ -175,11 +175,17 @@ def data_differences(theirs: psycopg.Connection[Any], ours: psycopg.Connection[A
 
 
 def database_differences(
-    theirs: PostgresServer, recovered: str, ours: PostgresServer, restored: str, live: str
+    theirs: PostgresServer,
+    recovered: str,
+    ours: PostgresServer,
+    restored: str,
+    live: str,
+    told: Sequence[str] = (),
 ) -> list[str]:
     """Return how a restored database differs from the recovered one: schema, rows, sequences.
 
     :param live: name of the original, on the server of the restored one.
+    :param told: the notes of the restore's summary.
     """
     for server, database in ((theirs, recovered), (ours, restored)):
         with server.connect(database) as conn:
@@ -199,7 +205,7 @@ def database_differences(
         found += data_differences(left, right)
         if not found:
             with ours.connect(live) as original:
-                found += sequence_differences(left, right, original)
+                found += sequence_differences(left, right, original, told)
     return found
 
 

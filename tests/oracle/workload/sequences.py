@@ -6,6 +6,7 @@ many. A restored one must not be behind what had surely been handed out at the t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,17 +36,22 @@ def sequence_differences(
     recovered: psycopg.Connection[Any],
     restored: psycopg.Connection[Any],
     live: psycopg.Connection[Any],
+    told: Sequence[str],
 ) -> list[str]:
     """Return which restored sequences are behind what was handed out, in words.
 
     What was dropped or set back right after the target left no state behind: only rows tell of its
     numbers, and a restore's summary says so (docs/FORMAT.md, "Beside the log").
+
+    :param told: the notes of that summary.
     """
     theirs, ours = _sequences(recovered), _sequences(restored)
     alive = {sequence.oid: sequence for sequence in _sequences(live).values()}
     found = []
     for name, sequence in theirs.items():
         if sequence.cycles or name not in ours or sequence.oid not in alive:
+            continue
+        if any(note.startswith(f"sequence {name[0]}.{name[1]} ") for note in told):
             continue
         surely = sequence.next - (_LOGGED_AHEAD + sequence.cache) * sequence.step
         if alive[sequence.oid].next < surely:
