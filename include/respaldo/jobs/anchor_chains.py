@@ -33,7 +33,7 @@ _DUMPS = 2
 #: how often as long as a dump took it rests: a database whose log is closed again and again is
 #: dumped a tenth of the time at most
 _REST = 9
-#: seconds that one rests at least that failed
+#: seconds that one rests at least that failed; else as long as it took
 _REST_AFTER_FAILURE = 10.0
 
 
@@ -71,6 +71,12 @@ class ChainAnchors:
                     future = self._pool.submit(self._take, source, read_chain)
                     self._taken[source] = (read_chain, future)
 
+    def _rest(self, source: Source, begun: float | None, *, failed: bool = False) -> None:
+        """Let it rest after a dump that began then (None: it did not begin)."""
+        now = time.monotonic()
+        took = 0.0 if begun is None else now - begun
+        self._rested[source] = now + (max(_REST_AFTER_FAILURE, took) if failed else _REST * took)
+
     def _rests(self, source: Source) -> bool:
         return time.monotonic() < self._rested.get(source, 0.0)
 
@@ -99,23 +105,22 @@ class ChainAnchors:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _take(self, source: Source, read_chain: ReadChain) -> None:
-        deployment, begun = self._deployment, time.monotonic()
+        deployment = self._deployment
+        begun: float | None = None
         try:
             chain = read_chain()
             if not _needs_full_backup(deployment, source, chain):
                 return
-            begun = time.monotonic()
             wait_until_ended(
                 deployment.connection_of(source.server),
                 chain.begin.snapshot.in_progress,
                 deployment.config.query_log.slot_timeout,
             )
+            begun = time.monotonic()
             take_backup(deployment, [backup_of(deployment, source)])
-            ended = time.monotonic()
-            self._rested[source] = ended + _REST * (ended - begun)
+            self._rest(source, begun)
         except Exception as error:
-            ended = time.monotonic()
-            self._rested[source] = ended + max(_REST_AFTER_FAILURE, _REST * (ended - begun))
+            self._rest(source, begun, failed=True)
             known = isinstance(error, RespaldoError)
             log.log(
                 logging.WARNING if known else logging.ERROR,
