@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
@@ -254,6 +257,29 @@ def test_an_extension_made_while_default_privileges_change_is_refused(site: Site
 
     with pytest.raises(LogDiverged, match="default privileges were changed at the same time"):
         differences_of(site, tenant, lambda: run(site, tenant, "create table t (a int)"), after)
+
+
+def test_a_tables_sequences_go_along_certainly_or_the_restore_is_refused(site: Site) -> None:
+    """PostgreSQL has noted them before it waits for a sequence that another table gets."""
+    tenant = empty_tenant(site)
+    before = ["create table t (a serial)", "create table u (a int)"]
+
+    def after() -> None:
+        with (
+            site.postgres.connect(tenant) as first,
+            site.postgres.connect(tenant) as second,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            first.execute("begin; alter sequence t_a_seq owned by u.a")
+            changing = pool.submit(second.execute, "alter table t owner to pg_monitor")
+            while not site.postgres.execute("select 1 from pg_locks where not granted"):
+                time.sleep(0.02)
+                assert not changing.done()
+            first.execute("commit")
+            changing.result()
+
+    with pytest.raises(LogDiverged, match="which sequences went along"):
+        differences_of(site, tenant, lambda: run(site, tenant, *before), after)
 
 
 def test_an_identity_columns_sequence_of_another_type_is_no_difference(site: Site) -> None:

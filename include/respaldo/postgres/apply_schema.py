@@ -51,6 +51,9 @@ _UNLOGGED = re.compile(r"\bunlogged\b", re.IGNORECASE)
 _ON_ALL = re.compile(
     r"\ball\s+(tables|sequences|functions|procedures|routines)\s+in\s+schema\b", re.IGNORECASE
 )
+#: what a table's sequences go along with
+_ALONG = re.compile(r"\b(owner\s+to|set\s+(schema|logged|unlogged))\b", re.IGNORECASE)
+_OWNED_BY = re.compile(r"\bowned\s+by\b", re.IGNORECASE)
 #: kinds of objects that those are
 _OF_ALL = {
     "tables": {"table", "view", "materialized view", "foreign table"},
@@ -196,12 +199,14 @@ class SchemaReplayer:
         """Refuse what did more than its text names, while another changed what that was.
 
         A right on all objects of a schema while one more was made in it; an extension, whose
-        objects have no fingerprints, while default privileges were changed.
+        objects have no fingerprints, while default privileges were changed; a table's sequences
+        while one was given to another table.
         """
         is_of_rights = command.what.startswith(("GRANT", "REVOKE"))
         on_all = _ON_ALL.search(command.sql) if is_of_rights else None
         is_extension = command.what.startswith("CREATE EXTENSION")
-        if not on_all and not is_extension:
+        takes_along = command.what.startswith("ALTER TABLE") and _ALONG.search(command.sql)
+        if not (on_all or is_extension or takes_along):
             return
         kinds = _OF_ALL[on_all[1].lower()] if on_all else set()
         for other in self._overlapping.beside(committed, command):
@@ -209,6 +214,12 @@ class SchemaReplayer:
                 raise LogDiverged(
                     f"{command.what}: default privileges were changed at the same time, and "
                     "whether its objects got them cannot be told",
+                    hint=_OTHER_MOMENT,
+                )
+            if takes_along and _OWNED_BY.search(other.sql):
+                raise LogDiverged(
+                    f"{command.what}: {other.what} was run at the same time, and which sequences "
+                    "went along with the table cannot be told",
                     hint=_OTHER_MOMENT,
                 )
             for made in other.expected:
