@@ -41,8 +41,10 @@ def _query(scene: Scene) -> str:
 @statement(3)
 def create_view(scene: Scene) -> str:
     options = scene.pick(["", "", " with (security_barrier)", " with (security_invoker = true)"])
-    replace = scene.maybe("or replace ", 0.3)
-    return f"create {replace}view {scene.new_object('v')}{options} as {_query(scene)}"
+    name, query = scene.new_object("v"), _query(scene)
+    # one of itself cannot be read, and no dump of it be loaded
+    replace = scene.maybe("or replace ", 0.3) if name not in query else ""
+    return f"create {replace}view {name}{options} as {query}"
 
 
 @statement(1.5)
