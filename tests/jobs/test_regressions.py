@@ -259,6 +259,20 @@ def test_an_extension_made_while_default_privileges_change_is_refused(site: Site
         differences_of(site, tenant, lambda: run(site, tenant, "create table t (a int)"), after)
 
 
+def test_a_comment_is_replayed_though_what_it_is_on_has_changed_meanwhile(site: Site) -> None:
+    """What it left shows the domain as it was when it ran; a replay has changed that before."""
+    tenant = empty_tenant(site)
+    before = ["create domain d as int not null", "create table t (a d)"]
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            late.execute("begin; comment on domain d is 'mine'")
+            other.execute("set lock_timeout = '20s'; alter domain d drop not null")
+            late.execute("commit")
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
 def test_a_tables_sequences_go_along_certainly_or_the_restore_is_refused(site: Site) -> None:
     """PostgreSQL has noted them before it waits for a sequence that another table gets."""
     tenant = empty_tenant(site)

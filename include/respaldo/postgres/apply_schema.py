@@ -276,16 +276,17 @@ class SchemaReplayer:
         def is_equal() -> bool:
             return self._fingerprint(self.conn, touched.address) == touched.fingerprint
 
+        if found is None:
+            return self._overlapping.explains(committed, command, is_equal)
+        beside = self._overlapping.beside(committed, command)
+        if beside and command.what.startswith("COMMENT"):
+            return True  # it changes no definition: another one is that of those
         if self._overlapping.explains(committed, command, is_equal):
             return True
         return (
-            found is not None
-            and same_definition(found, touched.fingerprint or "")
+            same_definition(found, touched.fingerprint or "")
             and touched.tag.startswith("CREATE")
-            and any(
-                other.what.startswith("ALTER DEFAULT PRIVILEGES")
-                for other in self._overlapping.beside(committed, command)
-            )
+            and any(other.what.startswith("ALTER DEFAULT PRIVILEGES") for other in beside)
             and without_default_privileges(self.conn, touched, is_equal)
         )
 
