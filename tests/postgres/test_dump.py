@@ -5,17 +5,27 @@ from __future__ import annotations
 import stat
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 
 from embedded.postgres import PostgresServer
 from include.respaldo.errors import ConfigurationError, CorruptObject, SourceError, ToolFailed
-from include.respaldo.postgres.dump import dump_database, dump_globals, read_chunks, verify_dump
+from include.respaldo.postgres.dump import (
+    Dumped,
+    dump_database,
+    dump_globals,
+    read_chunks,
+    verify_dump,
+)
 from include.respaldo.postgres.load import load_dump
 from include.respaldo.postgres.new_database import create_database
 from include.respaldo.postgres.programs import Program, tool
@@ -210,20 +220,32 @@ def test_a_program_older_than_the_server_is_refused_with_the_package_to_install(
     assert "postgresql-client-15" in caught.value.hint
 
 
+@contextmanager
+def held_up(
+    postgres: PostgresServer, database: str, landed: Path, by: str
+) -> Iterator[tuple[psycopg.Connection[Any], Future[Dumped]]]:
+    """Begin a dump that has its snapshot, and not the lock that `by` holds for the block."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        postgres.connect(database) as holder,
+        holder.transaction(),
+    ):
+        holder.execute(by)
+        dumping = pool.submit(dump_database, postgres.connection(), database, landed)
+        while not postgres.execute("select pid from pg_locks where not granted"):
+            time.sleep(0.05)
+        yield holder, dumping
+
+
 def test_a_schema_that_changes_while_it_is_read_is_dumped_again(
     postgres: PostgresServer, database: str, tmp_path: Path
 ) -> None:
     postgres.execute("create table t (a int)", database)
     landed = tmp_path / "dump.pgc.zst"
-    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
-        with holder.transaction():
-            holder.execute("lock table t in access exclusive mode")
-            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
-            while not postgres.execute("select pid from pg_locks where not granted"):
-                time.sleep(0.05)
-            # the snapshot is taken: it does not see this
-            postgres.execute("create view seen_at_last as select 1 as one", database)
-        verify_dump(landed, dumping.result().file)
+    by = "lock table t in access exclusive mode"
+    with held_up(postgres, database, landed, by) as (_, dumping):
+        postgres.execute("create view seen_at_last as select 1 as one", database)
+    verify_dump(landed, dumping.result().file)
     assert b"seen_at_last" in b"".join(read_chunks(landed))
 
 
@@ -234,14 +256,10 @@ def test_a_table_that_is_truncated_between_snapshot_and_lock_is_dumped_as_of_a_l
     """TRUNCATE empties a table for older snapshots, too: at the first anchor it had a row."""
     postgres.execute("create table t (a serial); insert into t values (default)", database)
     landed = tmp_path / "dump.pgc.zst"
-    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
-        with holder.transaction():
-            holder.execute(f"truncate t {restarted}")
-            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
-            while not postgres.execute("select pid from pg_locks where not granted"):
-                time.sleep(0.05)
-            ((truncated,),) = holder.execute("select pg_current_xact_id()::text").fetchall()
-        dumped = dumping.result()
+    by = f"truncate t {restarted}"
+    with held_up(postgres, database, landed, by) as (holder, dumping):
+        ((truncated,),) = holder.execute("select pg_current_xact_id()::text").fetchall()
+    dumped = dumping.result()
     verify_dump(landed, dumped.file)
     assert dumped.anchor is not None
     assert dumped.anchor.snapshot.sees(int(truncated))
@@ -252,14 +270,10 @@ def test_a_table_that_is_dropped_before_it_can_be_locked_is_dumped_without(
 ) -> None:
     postgres.execute("create table a (a int); create table b (b int)", database)
     landed = tmp_path / "dump.pgc.zst"
-    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
-        with holder.transaction():
-            holder.execute("lock table a in access exclusive mode")
-            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
-            while not postgres.execute("select pid from pg_locks where not granted"):
-                time.sleep(0.05)
-            holder.execute("drop table a")
-        verify_dump(landed, dumping.result().file)
+    by = "lock table a in access exclusive mode"
+    with held_up(postgres, database, landed, by) as (holder, dumping):
+        holder.execute("drop table a")
+    verify_dump(landed, dumping.result().file)
     content = b"".join(read_chunks(landed))
     assert b"CREATE TABLE public.b" in content
     assert b"CREATE TABLE public.a" not in content
@@ -277,14 +291,10 @@ def test_what_is_dropped_of_a_table_before_it_is_read_is_dumped_without(
         database,
     )
     landed = tmp_path / "dump.pgc.zst"
-    with ThreadPoolExecutor(1) as pool, postgres.connect(database) as holder:
-        with holder.transaction():
-            holder.execute("lock table t in access exclusive mode")
-            dumping = pool.submit(dump_database, postgres.connection(), database, landed)
-            while not postgres.execute("select pid from pg_locks where not granted"):
-                time.sleep(0.05)
-            holder.execute(dropped)
-        verify_dump(landed, dumping.result().file)
+    by = "lock table t in access exclusive mode"
+    with held_up(postgres, database, landed, by) as (holder, dumping):
+        holder.execute(dropped)
+    verify_dump(landed, dumping.result().file)
     content = b"".join(read_chunks(landed))
     assert b"CREATE TABLE public.t" in content
     assert (b"CREATE INDEX i" in content) is ("constraint" in dropped)
