@@ -167,6 +167,25 @@ def test_backslashes_in_a_definition_are_compared_whatever_the_setting(site: Sit
     assert differences(site, tenant, before, after) == []
 
 
+def test_an_identity_is_the_applications_own_whatever_the_setting_of_backslashes(
+    site: Site,
+) -> None:
+    """Our functions are read under the caller's settings."""
+    tenant = empty_tenant(site)
+    after = [
+        "set standard_conforming_strings to off",
+        'set standard_conforming_strings to off; alter table "a/b" replica identity full',
+    ]
+    assert differences(site, tenant, ['create table "a/b" (a int)'], after) == []
+
+
+def test_a_negative_number_is_the_same_after_a_dump(site: Site) -> None:
+    """PostgreSQL keeps -1::integer as the negative of 1, and reads that again as the number -1."""
+    tenant = empty_tenant(site)
+    before = ["create table t (a int default -1::int, b numeric[] default array[-1.5::numeric, 2])"]
+    assert differences(site, tenant, before, ["alter table t add c int"]) == []
+
+
 def test_what_others_committed_while_a_command_ran_is_no_difference(site: Site) -> None:
     """A replay goes by commits; what the command left did not show their changes yet."""
     tenant = empty_tenant(site)
@@ -191,6 +210,45 @@ def test_what_others_committed_while_a_command_ran_is_no_difference(site: Site) 
                 late.execute("commit")
 
     assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
+def test_rows_named_by_the_old_name_of_their_schema_find_their_table(site: Site) -> None:
+    """Renaming a schema waits for nobody who is changing rows in it."""
+    tenant = empty_tenant(site)
+    before = [
+        "create schema shop; create table shop.orders (a int primary key, b text)",
+        "create schema shop_new; create table shop_new.orders (a int primary key, b text)",
+        "insert into shop.orders values (1, 'old'); insert into shop_new.orders values (1, 'new')",
+    ]
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            late.execute("begin; insert into shop.orders values (2, 'late')")
+            other.execute("alter schema shop rename to shop_old")
+            late.execute("insert into shop_old.orders values (3, 'later')")
+            late.execute("commit")
+            other.execute("insert into shop_new.orders values (2, 'new')")
+            late.execute("begin; update shop_old.orders set b = 'latest' where a = 3")
+            other.execute("alter schema shop_new rename to shop")
+            other.execute("insert into shop.orders values (3, 'newer')")
+            late.execute("commit")
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
+def test_a_name_that_may_mean_either_of_two_tables_is_refused(site: Site) -> None:
+    tenant = empty_tenant(site)
+    before = ["create schema s; create table s.t (a int primary key)"]
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            late.execute("begin; insert into s.t values (1)")
+            other.execute("alter schema s rename to s2")
+            other.execute("create schema s; create table s.t (a int primary key)")
+            late.execute("commit")
+
+    with pytest.raises(LogDiverged, match="of the two tables rows belong to"):
+        differences_of(site, tenant, lambda: run(site, tenant, *before), after)
 
 
 def test_rows_older_than_a_check_that_was_not_validated_survive_a_rewrite(site: Site) -> None:

@@ -17,6 +17,7 @@ from include.respaldo.postgres.apply import apply_replay
 from include.respaldo.postgres.apply_schema import SchemaReplayer, roles_of
 from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.overlapping import Committed
+from include.respaldo.postgres.renamed_schemas import RenamedSchemas
 from include.respaldo.postgres.sequences import set_sequences
 from include.respaldo.postgres.standins import own_database, place_standins, remove_standins
 from include.respaldo.querylog.ddl.by_message import commands_by_message
@@ -100,7 +101,7 @@ def replay_log(
         expected = ExpectedRows(looking)
         apply_replay(
             conn,
-            expected.following(items),
+            expected.following(RenamedSchemas(looking).following(items)),
             deployment.progress,
             change=change,
             beside=beside,

@@ -1,5 +1,5 @@
 -- Event trigger, all three events: sweep, and put what happened in the log. Never raises.
--- The settings are those in which the stream writes values.
+-- The settings are those in which the stream writes values, and these functions read themselves.
 CREATE OR REPLACE FUNCTION respaldo.capture() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -7,6 +7,7 @@ SET lc_messages = 'C'
 SET lock_timeout = '200ms'
 SET plan_cache_mode = 'force_generic_plan'
 SET jit = off
+SET standard_conforming_strings = on
 SET DateStyle = 'ISO, MDY'
 SET IntervalStyle = 'postgres'
 SET TimeZone = 'UTC'

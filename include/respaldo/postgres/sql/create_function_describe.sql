@@ -348,6 +348,8 @@ BEGIN
         definition := translate(regexp_replace(definition,
             '::("[^"]*"|[a-z_][a-z0-9_]*)(\.("[^"]*"|[a-z_][a-z0-9_]*))?( [a-z]+)*'
             || '(\([0-9,]+\))?( [a-z]+)*(\[\])*', '', 'g'), '()', '');
+        -- the negative of a number, read again, is a negative number
+        definition := regexp_replace(definition, '''-([0-9.]+)''', '- \1', 'g');
     END IF;
     RETURN ARRAY[definition, concat_ws(E'\n',
         'owner ' || CASE WHEN owner <> 0 THEN owner :: regrole :: text END,
