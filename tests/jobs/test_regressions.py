@@ -212,6 +212,22 @@ def test_what_others_committed_while_a_command_ran_is_no_difference(site: Site) 
     assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
 
 
+def test_values_older_than_a_domains_check_that_was_not_validated_are_written_again(
+    site: Site,
+) -> None:
+    tenant = empty_tenant(site)
+    before = [
+        "create domain d as int; create domain e as d",
+        "create table t (a int primary key, b d, c e[]); insert into t values (1, -1, '{-5,7}')",
+        "create table u (b d); insert into u values (-2)",
+        "alter domain d add constraint c check (value > 0) not valid",
+    ]
+    after = ["update t set a = 2", "insert into t values (3, 4)", "alter table t add x float"]
+    assert differences(site, tenant, before, [*after, "update t set x = 1", "delete from u"]) == []
+    with pytest.raises(psycopg.errors.CheckViolation):
+        site.postgres.execute("insert into t values (4, -4)", f"restored_{tenant}")
+
+
 def test_rows_named_by_the_old_name_of_their_schema_find_their_table(site: Site) -> None:
     """Renaming a schema waits for nobody who is changing rows in it."""
     tenant = empty_tenant(site)
@@ -326,6 +342,45 @@ def test_a_comment_is_replayed_though_what_it_is_on_has_changed_meanwhile(site: 
         with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
             late.execute("begin; comment on domain d is 'mine'")
             other.execute("set lock_timeout = '20s'; alter domain d drop not null")
+            late.execute("commit")
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
+def test_what_others_have_renamed_meanwhile_is_found_by_its_former_name(site: Site) -> None:
+    """Renaming a type or a schema waits for nobody; a replay has done that before."""
+    tenant = empty_tenant(site)
+    before = [
+        "create type y as enum ('a'); create schema s; create table s.t (a y, b int)",
+        "create schema s5; create function s5.f() returns int language sql as 'select 1'",
+    ]
+    steps = [
+        ("comment on type y is 'mine'", "alter type y rename to z"),
+        ("create view v as select a from s.t", "alter schema s rename to s2"),
+        ("alter table s2.t add c int", "alter schema s2 rename to s3"),
+        ("alter schema s3 owner to pg_monitor", "alter type z rename to x"),
+        ("alter function s5.f() cost 7", "alter schema s5 rename to s6"),
+    ]
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            for mine, theirs in steps:
+                late.execute(f"begin; {mine}")
+                other.execute(f"set lock_timeout = '9s'; {theirs}")
+                late.execute("commit")
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
+def test_a_domain_that_two_transactions_change_at_a_time_is_replayed(site: Site) -> None:
+    """ALTER DOMAIN waits for nobody: what each left does not show what the other did."""
+    tenant = empty_tenant(site)
+    before = ["create domain d as int default 7 constraint c check (value > 0)"]
+
+    def after() -> None:
+        with site.postgres.connect(tenant) as late, site.postgres.connect(tenant) as other:
+            late.execute("begin; alter domain d drop default")
+            other.execute("set lock_timeout = '9s'; alter domain d drop constraint c")
             late.execute("commit")
 
     assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []

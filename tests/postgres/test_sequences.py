@@ -53,8 +53,19 @@ def test_a_sequence_that_counts_down_is_set_below_every_row(session: psycopg.Con
 
 def test_a_sequence_set_back_to_its_beginning_begins_there(session: psycopg.Connection) -> None:
     session.execute("create sequence public.s start 100; select nextval('public.s')")
-    set_sequences(session, [Sequence("public", "s", None)])
+    set_sequences(session, [Sequence("public", "s", None)], [Sequence("public", "s", None)])
     assert _next(session, "public.s") == 100
+
+
+@pytest.mark.parametrize("later", [None, 12])
+def test_a_sequence_set_back_after_the_full_backup_goes_on_after_that(
+    session: psycopg.Connection, later: int | None
+) -> None:
+    """The first record of the log is past the target: what was before it is in the full backup."""
+    session.execute("create sequence public.s; select setval('public.s', 60)")
+    done = set_sequences(session, [Sequence("public", "s", later)])
+    assert _next(session, "public.s") == 61
+    assert "set back around the target: it goes on after 60" in done.notes[0]
 
 
 def test_names_are_data_and_the_recorded_state_is_reached(session: psycopg.Connection) -> None:

@@ -39,6 +39,10 @@ class TouchedObject:
     #: of its catalog entries (`respaldo.describe`); None: nothing to compare
     fingerprint: str | None
 
+    def is_same(self, other: TouchedObject) -> bool:
+        """Return whether it is the same object; its name may have changed."""
+        return (self.catalog, self.oid) == (other.catalog, other.oid)
+
 
 @dataclass(frozen=True)
 class DroppedObject:

@@ -29,7 +29,7 @@ from include.respaldo.postgres.apply_rows import apply_rows
 from include.respaldo.postgres.connect import SETTINGS, Session
 from include.respaldo.postgres.epoch import Epoch
 from include.respaldo.postgres.queries import query
-from include.respaldo.postgres.quiet import replaying, unattended
+from include.respaldo.postgres.quiet import replaying, unattended, without_old_domain_checks
 from include.respaldo.postgres.replay_target import Target, find_target
 
 #: SQLSTATE classes that say: these values do not fit into this table
@@ -127,7 +127,7 @@ def _share(conn: Session, epoch: Epoch, work: _Application) -> None:
     if item is None:
         return
     try:
-        with replaying(conn):
+        with replaying(conn), without_old_domain_checks(conn):
             _set_up(conn)
             while item is not None:
                 work.apply(conn, item)

@@ -8,8 +8,9 @@ them; then it is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -47,6 +48,10 @@ _UNDO = {
 }
 
 
+#: (catalog, oid, number of a column or 0)
+_Key = tuple[str, int, int]
+
+
 @dataclass(frozen=True)
 class Committed:
     """Where the transaction of a command was committed."""
@@ -68,6 +73,14 @@ class _Entry:
     name: str
     namespace: int
     acl: str | None
+
+    @property
+    def key(self) -> _Key:
+        return self.catalog, self.oid, self.number
+
+    @property
+    def full_name(self) -> tuple[int, str]:
+        return self.namespace, self.name
 
 
 @dataclass(frozen=True)
@@ -93,8 +106,8 @@ class Overlapping:
     def note(self, committed: Committed, command: ReplayCommand, before: frozenset[_Entry]) -> None:
         """Remember what the command has changed since `look` returned `before`."""
         now = self.look()
-        there = {(e.catalog, e.oid, e.number) for e in now}
-        changed = (e for e in before - now if (e.catalog, e.oid, e.number) in there)
+        there = {e.key for e in now}
+        changed = (e for e in before - now if e.key in there)
         self._changes.append(_Change(committed, command, tuple(changed)))
 
     def beside(self, committed: Committed, command: ReplayCommand) -> tuple[ReplayCommand, ...]:
@@ -117,6 +130,44 @@ class Overlapping:
                 except psycopg.errors.UniqueViolation:
                     continue  # a name that is another's by now
         return False
+
+    def has_renamed(self, committed: Committed, command: ReplayCommand) -> bool:
+        """Return whether those commands gave anything another name, or schema."""
+        return bool(self._former(committed, command))
+
+    @contextmanager
+    def under_former_names(self, committed: Committed, command: ReplayCommand) -> Iterator[None]:
+        """Give what those commands have renamed its former name for the block, committed.
+
+        :raises psycopg.errors.UniqueViolation: that is another's by now; nothing has changed.
+        """
+        former = self._former(committed, command)
+        present = {e.key: e for e in self.look() if e.key in former}
+        self._rename(former.values())
+        try:
+            yield
+        finally:
+            # the block may have renamed it, too, or dropped it
+            now = {e.key: e for e in self.look() if e.key in former}
+            kept = (key for key, entry in now.items() if entry.full_name == former[key].full_name)
+            self._rename(present[key] for key in kept)
+
+    def _former(self, committed: Committed, command: ReplayCommand) -> dict[_Key, _Entry]:
+        """Return what those commands have renamed, as it was before the first of them."""
+        found: dict[_Key, _Entry] = {}
+        for change in self._others(committed, command):
+            for entry in change.before:
+                found.setdefault(entry.key, entry)
+        now = {e.key: e.full_name for e in self.look()} if found else {}
+        return {k: e for k, e in found.items() if now.get(k, e.full_name) != e.full_name}
+
+    def _rename(self, entries: Iterable[_Entry]) -> None:
+        """Give these their names; their rights stay."""
+        rights = {e.key: e.acl for e in self.look()}
+        with replaying(self._conn):
+            for entry in entries:
+                named = replace(entry, acl=rights[entry.key])
+                self._conn.execute(_UNDO[entry.catalog], vars(named))
 
     def _others(self, committed: Committed, command: ReplayCommand) -> Iterator[_Change]:
         for change in self._changes:

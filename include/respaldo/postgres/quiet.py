@@ -17,6 +17,8 @@ from include.respaldo.postgres.queries import query
 
 _ENABLE = {"A": sql.SQL("ENABLE ALWAYS"), "R": sql.SQL("ENABLE REPLICA")}
 _SET_CHECKS = "UPDATE pg_catalog.pg_class SET relchecks = %s WHERE oid = %s"
+#: PostgreSQL checks a domain's values by constraints of type c only
+_SET_TYPE = "UPDATE pg_catalog.pg_constraint SET contype = %s WHERE oid = ANY (%s::oid[])"
 _EVENT_TRIGGER = "SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = %s"
 
 
@@ -40,6 +42,21 @@ def replaying(conn: Session) -> Iterator[None]:
             if conn.execute(_EVENT_TRIGGER, [name]).fetchone() is not None:
                 conn.execute(change.format(sql.Identifier(name), _ENABLE[enabled]))
         conn.execute("SET LOCAL session_replication_role TO DEFAULT")
+
+
+@contextmanager
+def without_old_domain_checks(conn: Session) -> Iterator[None]:
+    """Run the block, in the transaction that is open, without checks that values may be older than.
+
+    A domain's check that was not validated (NOT VALID) holds for what is written after it; a row
+    that is written again brings along what it had.
+    """
+    checks = [oid for (oid,) in conn.execute(query("unvalidated_domain_checks"))]
+    if checks:
+        conn.execute(_SET_TYPE, ["t", checks])
+    yield
+    if checks:
+        conn.execute(_SET_TYPE, ["c", checks])
 
 
 @contextmanager

@@ -4,8 +4,9 @@ Sequences are not in the query log. Their states are read beside it, once for ev
 first record at or past the target has them as they were then or a little later. That is right as
 long as numbers only went on. Around the target a sequence may also have been dropped, renamed, made
 anew or set back: then that record lacks it, or says too little. So the record before the target
-counts too, and what commands of the log have set, and the rows: the furthest of all is taken. It
-may skip numbers; it never repeats one that is in a record or in a row.
+counts too (the full backup is it, where there is none), what commands of the log have set, and the
+rows: the furthest of all is taken. It may skip numbers; it never repeats one that is in a record or
+in a row.
 """
 
 from __future__ import annotations
@@ -122,10 +123,12 @@ def set_sequences(
         known, is_one = records.of(sequence)
         if not known:
             unrecorded.append((sequence.schema, sequence.name))
-        chosen = _recorded(sequence, known, now, sequence.oid in restarted)
+        # without a record before the target the full backup has its state before it
+        counts = sequence.oid in restarted or not records.earlier
+        chosen = _recorded(sequence, known, now, counts)
         if not sequence.seqcycle:
             chosen = max([chosen, *_used(conn, sequence)])
-        doubt = _doubt(sequence, records, is_one, chosen) if records.later else None
+        doubt = _doubt(sequence, records, is_one, chosen, now) if records.later else None
         if doubt:
             notes.append(f"sequence {sequence} {doubt}")
         if chosen != now:
@@ -137,7 +140,7 @@ def set_sequences(
     return SequencesSet(count, tuple(missing), tuple(unrecorded), tuple(notes))
 
 
-def _recorded(sequence: _Found, known: list[Sequence], now: _State, was_restarted: bool) -> _State:
+def _recorded(sequence: _Found, known: list[Sequence], now: _State, now_counts: bool) -> _State:
     """Return the state that records and commands tell; `now` is that of the full backup or log."""
     if not known:
         return now
@@ -145,7 +148,7 @@ def _recorded(sequence: _Found, known: list[Sequence], now: _State, was_restarte
     if sequence.seqcycle and states:
         # the first is the one past the target, where there is one: nothing is "further"
         return states[0]
-    if was_restarted:
+    if now_counts:
         states.append(now)
     if states:
         return max(states)
@@ -154,7 +157,9 @@ def _recorded(sequence: _Found, known: list[Sequence], now: _State, was_restarte
     return now
 
 
-def _doubt(sequence: _Found, records: _Records, is_one: bool, chosen: _State) -> str | None:
+def _doubt(
+    sequence: _Found, records: _Records, is_one: bool, chosen: _State, now: _State
+) -> str | None:
     """Return why the record past the target does not tell the sequence's state, in words."""
     name = (sequence.schema, sequence.name)
     later, earlier = records.later.get(name), records.earlier.get(name)
@@ -173,10 +178,13 @@ def _doubt(sequence: _Found, records: _Records, is_one: bool, chosen: _State) ->
     told = sequence.state(later.last_value, True) if later.last_value is not None else None
     if told is not None and told.value != later.last_value:
         return f"had other bounds after the target: {going_on}, its own last"
+    before = None
     if earlier is not None and earlier.last_value is not None:
         before = sequence.state(earlier.last_value, True)
-        if told is None or told < before:
-            return f"was set back around the target: {going_on}, the furthest known"
+    elif not records.earlier and now.is_called:
+        before = now
+    if before is not None and (told is None or told < before):
+        return f"was set back around the target: {going_on}, the furthest known"
     return None
 
 

@@ -161,14 +161,27 @@ def refresh(conn: psycopg.Connection[Any]) -> set[tuple[str, str]]:
     return failed
 
 
-def data_differences(theirs: psycopg.Connection[Any], ours: psycopg.Connection[Any]) -> list[str]:
-    """Return which tables' rows differ; materialized views are refreshed on both sides before."""
+def data_differences(
+    theirs: psycopg.Connection[Any], ours: psycopg.Connection[Any], told: Sequence[str] = ()
+) -> list[str]:
+    """Return which tables' rows differ; materialized views are refreshed on both sides before.
+
+    :param told: the notes of the restore's summary; views that it could not compute are left out.
+    """
     for conn in (theirs, ours):  # the application's own would tell their tables of it
         for (name,) in conn.execute("select evtname from pg_event_trigger").fetchall():
             conn.execute(sql.SQL("alter event trigger {} disable").format(sql.Identifier(name)))
     unknown = refresh(theirs) | refresh(ours)
     left, right = (
-        {k: v for k, v in database_content(conn).items() if k not in unknown}
+        {
+            (schema, name): content
+            for (schema, name), content in database_content(conn).items()
+            if (schema, name) not in unknown
+            and not any(
+                note.startswith(f"materialized view {schema}.{name} could not be computed ")
+                for note in told
+            )
+        }
         for conn in (theirs, ours)
     )
     return content_differences(left, right)
@@ -202,7 +215,7 @@ def database_differences(
         ]
         found = schema_differences(*again)
     with theirs.connect(recovered) as left, ours.connect(restored) as right:
-        found += data_differences(left, right)
+        found += data_differences(left, right, told)
         if not found:
             with ours.connect(live) as original:
                 found += sequence_differences(left, right, original, told)
