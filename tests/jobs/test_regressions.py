@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from include.respaldo.errors import LogDiverged
+from include.respaldo.errors import LogDiverged, RestoreRefused
 from tests.jobs.exactness import differences, differences_of, empty_tenant, run
 from tests.jobs.site import Site
 
@@ -384,6 +384,35 @@ def test_a_domain_that_two_transactions_change_at_a_time_is_replayed(site: Site)
             late.execute("commit")
 
     assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
+def test_what_functions_in_sql_change_is_replayed(site: Site) -> None:
+    """Their context shows no text: it is taken from the function."""
+    tenant = empty_tenant(site)
+    before = [
+        "create table t (a int)",
+        'create function "f ""1"() returns int language sql as '
+        "$$alter table t add b text default '\\x'; /* ; */ create table u (c int default 7);"
+        " select 1$$",
+        "create procedure p(a int) language sql as 'drop table u; create table v (a int)'",
+    ]
+    after = [
+        'select "f ""1"()',
+        "insert into t values (2), (3)",
+        "do $$begin call p(1); create table w (); end$$",
+    ]
+    assert differences(site, tenant, before, after) == []
+
+
+def test_what_one_of_several_functions_of_a_name_changes_is_refused(site: Site) -> None:
+    tenant = empty_tenant(site)
+    before = [
+        "create table t (); create table u ()",
+        "create function f(int) returns void language sql as 'drop table t'",
+        "create function f(text) returns void language sql as 'drop table u'",
+    ]
+    with pytest.raises(RestoreRefused, match='its text is not shown by: SQL function "f"'):
+        differences(site, tenant, before, ["select f(1)"])
 
 
 def test_a_tables_sequences_go_along_certainly_or_the_restore_is_refused(site: Site) -> None:

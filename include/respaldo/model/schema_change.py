@@ -140,6 +140,8 @@ class CapturedCommand:
     rewritten: tuple[Rewrite, ...] = ()
     missing_values: tuple[MissingValue, ...] = ()
     created: tuple[CreatedTable, ...] = ()
+    #: of the function in SQL that ran it, which the context does not show; None: not known
+    source: str | None = None
     #: what the capture could not do, in words
     problem: str | None = None
 

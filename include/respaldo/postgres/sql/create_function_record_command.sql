@@ -139,6 +139,16 @@ BEGIN
     IF problem IS NOT NULL THEN
         body := body || jsonb_build_object('problem', problem);
     END IF;
+    IF starts_with(context, 'SQL function "') THEN
+        -- the context does not show its text, but its number in the function's
+        body := body || coalesce((
+            SELECT jsonb_build_object('source', min(p.prosrc))
+              FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+             WHERE l.lanname = 'sql'
+               AND p.proname = (regexp_match(
+                       context, '^SQL function "(.*?)" statement \d+(\n|$)'))[1]
+            HAVING count(*) = 1 AND octet_length(min(p.prosrc)) <= longest), '{}');
+    END IF;
     IF tag = 'ALTER TABLE' THEN
         body := body || coalesce(respaldo.missing_values(relations), '{}');
     ELSIF tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN

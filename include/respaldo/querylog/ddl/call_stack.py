@@ -5,13 +5,15 @@
     SQL statement "SELECT make('a')"
     PL/pgSQL function inline_code_block line 1 at PERFORM
 
+A function in SQL shows the number of its statement instead: ``SQL function "make" statement 2``.
+
 The quoted texts are not escaped: they may hold quotes, newlines, and lines that look like these.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +32,7 @@ _CALLER: Final = (
     "unnamed portal ",
     "COPY ",
 )
+_SQL_FUNCTION: Final = re.compile(r'SQL function "(?P<name>.*)" statement (?P<number>\d+)')
 _FUNCTION: Final = re.compile(r"PL/\w+ function (?P<name>.+?) line \d+ at .+|PL/.+")
 #: more quotes that could be the end than a text will have in good faith
 _MOST_ENDS: Final = 64
@@ -75,6 +78,24 @@ def innermost(context: str, is_wanted: Callable[[str], bool]) -> Call:
         return Call(text, None, rest)
     match = _FUNCTION.fullmatch(line)
     return Call(text, match["name"] if match else None, outer)
+
+
+def in_sql_function(context: str, texts: Callable[[], Sequence[str]]) -> Call | None:
+    """Return the statement of a function in SQL in which a command ran.
+
+    :param texts: returns the statements of that function.
+    :returns: None: it was no such function that ran it.
+    :raises Unreadable: the function has no statement of that number.
+    """
+    line, _, outer = context.partition("\n")
+    match = _SQL_FUNCTION.fullmatch(line)
+    if match is None:
+        return None
+    number, found = int(match["number"]), texts()
+    if not 1 <= number <= len(found):
+        raise Unreadable(f"the function has not the statement that its context tells: {line[:100]}")
+    # what it takes is not shown; it is no trigger's function, for which alone that matters
+    return Call(found[number - 1], f"{match['name']}()", outer)
 
 
 def _ends(context: str) -> Iterator[tuple[str, str]]:

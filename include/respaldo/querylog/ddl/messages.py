@@ -196,6 +196,7 @@ class _Transaction:
                 for m in body.get("missing") or ()
             ),
             created=tuple(_created(t) for t in body.get("created") or ()),
+            source=_text_or_none(body.get("source")),
             problem=_text_or_none(body.get("problem")),
         )
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from include.respaldo.model.schema_change import CapturedCommand
-from include.respaldo.querylog.ddl.call_stack import Call, innermost
+from include.respaldo.querylog.ddl.call_stack import Call, in_sql_function, innermost
 from include.respaldo.querylog.ddl.statements import ClientString, Statement, read_string
 from include.respaldo.querylog.ddl.syntax import Unreadable
 from include.respaldo.querylog.ddl.targets import fits
@@ -67,9 +67,15 @@ class StatementFinder:
                 self._found[index] = "its text is not in the log: too long"
             return command.query
         try:
-            self._calls[index] = call = innermost(
-                command.context, lambda text: self._can_be(text, command)
-            )
+            call = None
+            if (source := command.source) is not None:
+                call = in_sql_function(
+                    command.context,
+                    lambda: [s.text for s in self.string(source, command).statements],
+                )
+            if call is None:
+                call = innermost(command.context, lambda text: self._can_be(text, command))
+            self._calls[index] = call
         except Unreadable as e:
             self._found[index] = str(e)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -226,6 +227,18 @@ def test_the_text_is_taken_from_the_innermost_call(text: str, lines: list[str]) 
     captured = table("SELECT g()", context=context(text, *lines))
     (found,) = outcome(captured)
     assert found == text.strip().removesuffix(";").removeprefix("SELECT 1; ")
+
+
+@pytest.mark.parametrize("outer", ["", "\n" + CALLED, '\nSQL statement "SELECT f()"\n' + CALLED])
+def test_the_text_is_taken_from_a_function_in_sql(outer: str) -> None:
+    source = "SELECT 1; CREATE TABLE b(); /* ; */ CREATE TABLE a(); ;; DROP TABLE b"
+    shown = f'SQL function "f ""x" statement 3{outer}'
+    captured = table("SELECT g()", context=shown)
+    assert outcome(replace(captured, source=source)) == ["CREATE TABLE a()"]
+    for number in ("0", "2", "5"):
+        other = replace(captured, context=shown.replace("3", number), source=source)
+        assert outcome(other) == ["?"], "another statement, or none"
+    assert outcome(replace(captured, source="CREATE TABLE 'a'; SELECT 1; SELECT 2")) == ["?"]
 
 
 @pytest.mark.parametrize(
