@@ -240,13 +240,57 @@ def held_up(
 def test_a_schema_that_changes_while_it_is_read_is_dumped_again(
     postgres: PostgresServer, database: str, tmp_path: Path
 ) -> None:
-    postgres.execute("create table t (a int)", database)
+    postgres.execute(
+        "create table t (a int); create function f() returns int language sql as 'select 1'",
+        database,
+    )
     landed = tmp_path / "dump.pgc.zst"
     by = "lock table t in access exclusive mode"
     with held_up(postgres, database, landed, by) as (_, dumping):
         postgres.execute("create view seen_at_last as select 1 as one", database)
+        postgres.execute("alter function f() rename to g", database)
     verify_dump(landed, dumping.result().file)
-    assert b"seen_at_last" in b"".join(read_chunks(landed))
+    content = b"".join(read_chunks(landed))
+    assert b"seen_at_last" in content
+    assert b"g()" in content
+    assert b"f()" not in content
+
+
+def test_what_is_made_while_a_schema_is_read_is_left_to_the_log(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    """It is in no snapshot of before; rights and comments are read as of the snapshot."""
+    postgres.execute(
+        "create table t (a int); create table u (a int primary key); create view v as table u;"
+        "create domain d as int; create function f(a int) returns int language sql as 'select 1'",
+        database,
+    )
+    landed = tmp_path / "dump.pgc.zst"
+    by = "lock table t in access exclusive mode"
+    made = [
+        "create table made (a int references u)",
+        "create index made_1 on u ((a + 1))",
+        "create view made_2 as table u",
+        "create function f(a text) returns int language sql as 'select 2'",
+        "alter domain d add constraint made check (value > 0)",
+        "create rule made as on delete to u do also nothing",
+        "create statistics made on (a + 1), (a + 2) from u",
+        "create type made_3 as enum ('made')",
+        "comment on table u is 'made'",
+        "grant select (a) on u to pg_monitor; grant all on v to public",
+        "alter default privileges grant all on tables to pg_monitor",
+    ]
+    with held_up(postgres, database, landed, by) as (_, dumping):
+        ((begun,),) = postgres.execute("select pg_snapshot_xmin(pg_current_snapshot())::text")
+        for statement in made:
+            postgres.execute(statement, database)
+    dumped = dumping.result()
+    assert dumped.anchor is not None
+    assert not dumped.anchor.snapshot.sees(int(begun)), "it was not begun anew"
+    content = b"".join(read_chunks(landed))
+    assert b"CREATE VIEW public.v" in content
+    for word in (b"made", b"pg_monitor", b"a text"):
+        assert word not in content
 
 
 @pytest.mark.parametrize("restarted", ["", "restart identity"])

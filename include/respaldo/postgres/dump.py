@@ -35,7 +35,7 @@ from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.introspect import read_identity, read_properties
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
-from include.respaldo.postgres.schema_audit import schema_fingerprint
+from include.respaldo.postgres.schema_audit import schema_definitions
 
 CHUNK = 1 << 20
 _LEVEL = 3
@@ -76,9 +76,10 @@ def dump_database(
     """Write a compressed dump of the database, of one moment, to the file `to`.
 
     pg_dump reads rows and most definitions as of its snapshot, but some (of views, indexes,
-    constraints) as they are when it gets to them. So the schema must not change before it has read
-    them all, which takes seconds. Nor may a table be truncated before it has locked them: its rows
-    are gone for every snapshot then. The database is dumped again if that happens.
+    constraints) as they are when it gets to them. So what is there must not be changed before it
+    has read them all, which takes seconds; what is made anew, it does not see. Nor may a table be
+    truncated before it has locked them: its rows are gone for every snapshot then. The database is
+    dumped again if that happens.
 
     :param lock_wait: how long it may wait for a lock: whoever comes after it waits as long.
     :raises SourceError: the database cannot be read.
@@ -102,10 +103,10 @@ class _Overtaken(Exception):
     """The schema, or the file of a table, is not that of the snapshot any more."""
 
 
-def _unsettled(conn: Session) -> tuple[str, str]:
-    """Return what a dump may not see change between its snapshot and its locks."""
+def _unsettled(conn: Session) -> frozenset[str]:
+    """Return what must all be the same still once a dump has its locks."""
     (files,) = _row(conn, query("table_files"))
-    return schema_fingerprint(conn), files
+    return schema_definitions(conn) | set(files)
 
 
 def _dump_database(connection: Connection, database: str, to: Path, lock_wait: timedelta) -> Dumped:
@@ -131,7 +132,7 @@ def _dump_database(connection: Connection, database: str, to: Path, lock_wait: t
 
             def compare() -> None:
                 with connect(connection, database) as other:
-                    if _unsettled(other) != seen:
+                    if not seen <= _unsettled(other):
                         raise _Overtaken
 
             arguments = (

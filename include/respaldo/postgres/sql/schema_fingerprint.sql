@@ -1,4 +1,5 @@
--- A digest of the catalogs' rows that make up the schema. Left out: what changes without a schema
+-- A digest of the catalogs' rows that make up the schema; where it is not wanted %(whole)s, of each
+-- row one, without rights and comments, and of the columns of each table together. Left out: what changes without a schema
 -- change (sizes, files, statistics, flags that VACUUM corrects, values of added columns, populations,
 -- invalid indexes, the mark that CLUSTER leaves), temporary and TOAST objects, replica identities,
 -- and what is Respaldo's own.
@@ -22,21 +23,23 @@ WITH space AS MATERIALIZED (
     SELECT 'pg_class', ROW(
                c.key, c.relname, c.relnamespace, c.reltype, c.reloftype, c.relowner, c.relam,
                c.reltablespace, c.relpersistence, c.relkind, c.relrowsecurity,
-               c.relforcerowsecurity, c.relispartition, c.relacl, c.reloptions, c.relpartbound,
-               t.reloptions) :: text
+               c.relforcerowsecurity, c.relispartition, CASE WHEN %(whole)s THEN c.relacl END,
+               c.reloptions, c.relpartbound, t.reloptions) :: text
       FROM class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
  UNION ALL
-    SELECT 'pg_attribute', ROW(
+    SELECT 'pg_attribute', string_agg(ROW(
                c.key, a.attnum, a.attname, a.atttypid, a.attstattarget, a.atttypmod, a.attndims,
                a.attstorage, a.attcompression, a.attnotnull, a.atthasdef, a.attidentity,
                a.attgenerated, a.attisdropped, a.attislocal, a.attinhcount, a.attcollation,
-               a.attacl, a.attfdwoptions,
+               CASE WHEN %(whole)s THEN a.attacl END, a.attfdwoptions,
                -- the server's own mark of when the column came to be is no option
                CASE WHEN a.attoptions IS NOT NULL
                     THEN ARRAY(SELECT o FROM unnest(a.attoptions) o
-                                WHERE NOT starts_with(o, 'pg_attver=')) END) :: text
+                                WHERE NOT starts_with(o, 'pg_attver=')) END) :: text, E'\n'
+               ORDER BY a.attnum)
       FROM class c JOIN pg_attribute a ON a.attrelid = c.oid
      WHERE a.attnum > 0
+     GROUP BY c.oid
  UNION ALL
     SELECT 'pg_attrdef', d :: text
       FROM class c JOIN pg_attrdef d ON d.adrelid = c.oid
@@ -118,7 +121,7 @@ WITH space AS MATERIALIZED (
  UNION ALL
     SELECT 'pg_user_mapping', u :: text FROM pg_user_mapping u
  UNION ALL
-    SELECT 'pg_default_acl', d :: text FROM pg_default_acl d
+    SELECT 'pg_default_acl', d :: text FROM pg_default_acl d WHERE %(whole)s
  UNION ALL
     SELECT 'pg_event_trigger', e :: text
       FROM pg_event_trigger e
@@ -147,9 +150,9 @@ WITH space AS MATERIALIZED (
                d.classoid, coalesce(c.key, d.objoid :: text), d.objsubid, d.description) :: text
       FROM pg_description d
       LEFT JOIN class c ON c.oid = d.objoid AND d.classoid = 'pg_class' :: regclass
-     WHERE d.objoid >= 16384 AND (d.classoid <> 'pg_class' :: regclass OR c.oid IS NOT NULL)
+     WHERE %(whole)s AND d.objoid >= 16384 AND (d.classoid <> 'pg_class' :: regclass OR c.oid IS NOT NULL)
  UNION ALL
-    SELECT 'pg_seclabel', s :: text FROM pg_seclabel s
+    SELECT 'pg_seclabel', s :: text FROM pg_seclabel s WHERE %(whole)s
  UNION ALL
     -- membership in extensions, and owners of sequences
     SELECT 'pg_depend', ROW(
@@ -161,13 +164,14 @@ WITH space AS MATERIALIZED (
         OR (d.deptype IN ('a', 'i') AND d.refobjsubid > 0 AND c.relkind = 'S')
  UNION ALL
     SELECT 'rights of the system', ROW('c', c.oid, c.relowner, c.relacl) :: text
-      FROM pg_class c WHERE c.oid < 16384
+      FROM pg_class c WHERE %(whole)s AND c.oid < 16384
  UNION ALL
     SELECT 'rights of the system', ROW('p', p.oid, p.proowner, p.proacl) :: text
-      FROM pg_proc p WHERE p.oid < 16384 AND p.proacl IS NOT NULL
+      FROM pg_proc p WHERE %(whole)s AND p.oid < 16384 AND p.proacl IS NOT NULL
  UNION ALL
     SELECT 'rights of the system', ROW('t', t.oid, t.typacl) :: text
-      FROM pg_type t WHERE t.oid < 16384 AND t.typacl IS NOT NULL
+      FROM pg_type t WHERE %(whole)s AND t.oid < 16384 AND t.typacl IS NOT NULL
 )
-SELECT md5(string_agg(digest, '' ORDER BY digest))
+SELECT CASE WHEN %(whole)s THEN ARRAY[md5(string_agg(digest, '' ORDER BY digest))]
+            ELSE array_agg(digest) END
   FROM (SELECT md5(catalog || ' ' || line) COLLATE "C" AS digest FROM entry) d
