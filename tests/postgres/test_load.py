@@ -102,7 +102,9 @@ def restored(
     with server.connect() as admin:
         notes = list(create_database(admin, copy, properties, "respaldo: restoring"))
         try:
-            loaded = load_dump(server.connection(), copy, path, folder, jobs)
+            loaded = load_dump(
+                server.connection(), copy, path, folder, jobs, extensions=properties.extensions
+            )
             notes += loaded.notes
             with connect(server.connection(), copy) as conn:
                 views = MaterializedViews(conn, loaded.views)
@@ -123,6 +125,51 @@ def test_a_loaded_database_equals_its_original(
         large = "select string_agg(lo_get(oid)::text, ',') from pg_largeobject_metadata"
         assert postgres.execute(large, copy) == postgres.execute(large, database)
     assert [p.name for p in tmp_path.iterdir()] == ["dump.pgc.zst"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_extensions_come_in_the_version_that_they_had(
+    postgres: PostgresServer, database: str, tmp_path: Path, jobs: int
+) -> None:
+    """A dump does not tell it: pg_restore makes the newest."""
+    postgres.execute(
+        """create schema "of ""others"; grant usage on schema "of ""others" to public;
+        create extension hstore schema "of ""others" version '1.4';
+        create extension cube; create extension earthdistance;
+        create table t (a "of ""others".hstore, b earth)""",
+        database,
+    )
+    of_extensions = "select extname, extversion, extnamespace::regnamespace from pg_extension"
+    with restored(postgres, database, tmp_path, jobs) as (copy, _, notes):
+        assert_same_database(postgres.connection(), database, copy)
+        there, here = (set(postgres.execute(of_extensions, d)) for d in (database, copy))
+    assert there == here
+    assert ("hstore", "1.4") in {row[:2] for row in here}
+    assert notes == []
+
+
+def test_an_extensions_version_that_the_server_does_not_have_is_told(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    postgres.execute("create extension hstore; create extension cube version '1.2'", database)
+    path = tmp_path / "dump.pgc.zst"
+    properties = dump_database(postgres.connection(), database, path).properties
+    assert properties is not None
+    extensions = [
+        replace(e, version="0.9") if e.name == "hstore" else e for e in properties.extensions
+    ]
+    copy = f"respaldo_restoring_{next(_numbers)}"
+    with postgres.connect() as admin:
+        create_database(admin, copy, properties, "respaldo: restoring")
+    try:
+        loaded = load_dump(postgres.connection(), copy, path, tmp_path, extensions=extensions)
+        versions = dict(postgres.execute("select extname, extversion from pg_extension", copy))
+    finally:
+        drop_any(postgres, copy)
+    assert versions["cube"] == "1.2"
+    (note,) = loaded.notes
+    assert note.startswith("extension hstore was version 0.9, which this server does not have")
+    assert note.endswith(f": it is {versions['hstore']} here")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -133,6 +133,7 @@ def _load(
         scratch / manifest.files[0].name,
         scratch,
         jobs=deployment.config.restore.jobs,
+        extensions=manifest.database.extensions,
         progress=deployment.progress,
         # schema changes of the log may name those roles too; the replay removes them
         keep_standins=True,

@@ -84,6 +84,13 @@ class Contents:
         found = (re.fullmatch(r"\d+; \d+ \d+ EXTENSION - (\S+) ?.*", e) for e in self.entries)
         return tuple(match[1] for match in found if match)
 
+    def apart(self, kind: str) -> tuple[Contents, Contents]:
+        """Return the entries of a kind, as ``pg_restore --list`` names it, and all others."""
+        of_kind = re.compile(rf"\d+; \d+ \d+ {re.escape(kind)} .*", re.DOTALL)
+        found = tuple(e for e in self.entries if of_kind.fullmatch(e))
+        others = tuple(e for e in self.entries if not of_kind.fullmatch(e))
+        return Contents(found), Contents(others, self.filled_views)
+
 
 def as_use_list(entries: Iterable[str]) -> str:
     return "".join(f"{entry}\n" for entry in entries)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -12,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from include.respaldo.connections import Connection
 from include.respaldo.errors import RestoreRefused, ToolFailed
+from include.respaldo.model.backup import Extension
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session, connect
 from include.respaldo.postgres.contents import (
@@ -22,6 +24,7 @@ from include.respaldo.postgres.contents import (
     views_named,
 )
 from include.respaldo.postgres.dump import read_chunks
+from include.respaldo.postgres.extensions import ExtensionVersions
 from include.respaldo.postgres.programs import Program, Run, environment, installed, tool
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.standins import missing_roles, standing_in
@@ -45,6 +48,7 @@ def load_dump(
     jobs: int = 1,
     progress: Progress | None = None,
     *,
+    extensions: Iterable[Extension] = (),
     keep_standins: bool = False,
 ) -> Loaded:
     """Load a compressed dump into an empty database, without Respaldo's own objects.
@@ -54,6 +58,7 @@ def load_dump(
     have are the loading role's, or none, and materialized views are left empty.
 
     :param dump_file: as `dump_database` wrote it; its digest has been checked.
+    :param extensions: as they were at the source: a dump does not tell their versions.
     :param jobs: more than one loads tables at the same time, and unpacks the dump into `scratch`.
     :param keep_standins: leave the stand-ins of missing roles for a replay, which removes them.
     :raises RestoreRefused: the server lacks an extension.
@@ -64,11 +69,7 @@ def load_dump(
         _require_extensions(conn, contents)
         script = _output(program, ["--schema-only", "--file=-"], dump_file)
         missing = missing_roles(conn, roles_named(script))
-        use_list = scratch / "contents.list"
-        # names are in the encoding of the dump
-        use_list.write_text(contents.use_list, errors="surrogateescape")
         arguments = [
-            f"--use-list={use_list}",
             "--no-subscriptions",
             "--no-tablespaces",
             "--no-password",
@@ -84,33 +85,66 @@ def load_dump(
         forgives = _unknown_settings(program, conn.info.server_version // 10_000)
         if forgives is None:
             arguments.append("--exit-on-error")
-        try:
-            with standing_in(conn, missing, keep=keep_standins):
-                if jobs > 1:
+        versions = ExtensionVersions.on(conn, extensions, contents.extensions)
+
+        def load(part: Contents) -> None:
+            with _use_list(part, scratch) as use_list:
+                _load_in_order(program, [*arguments, use_list], env, dump_file, watch, forgives)
+
+        with standing_in(conn, missing, keep=keep_standins):
+            left = contents
+            if versions.differ:
+                schemas, left = contents.apart("SCHEMA")
+                load(schemas)
+                versions.create(conn)
+            if jobs > 1:
+                with _use_list(left, scratch) as use_list:
                     _load_parallel(
-                        program, arguments, env, dump_file, scratch, jobs, watch, forgives
-                    )
-                else:
-                    with Run(
                         program,
-                        arguments,
+                        [*arguments, use_list],
                         env,
-                        reads=True,
-                        writes=False,
-                        on_line=watch,
-                        forgives=forgives,
-                    ) as run:
-                        run.feed(read_chunks(dump_file))
-                        run.finish()
-        finally:
-            use_list.unlink()
+                        dump_file,
+                        scratch,
+                        jobs,
+                        watch,
+                        forgives,
+                    )
+            else:
+                load(left)
         views = _filled_views(conn, program, contents, dump_file, scratch)
-    notes = (
+    roles = (
         f"role {role!r} is not on this server: what it owned belongs to the restoring role, "
         "its privileges and the policies for it alone are left out"
         for role in missing
     )
-    return Loaded(tuple(notes), views)
+    return Loaded((*roles, *versions.notes), views)
+
+
+@contextmanager
+def _use_list(contents: Contents, scratch: Path) -> Iterator[str]:
+    """Yield pg_restore's argument that loads these alone."""
+    path = scratch / "contents.list"
+    # names are in the encoding of the dump
+    path.write_text(contents.use_list, errors="surrogateescape")
+    try:
+        yield f"--use-list={path}"
+    finally:
+        path.unlink()
+
+
+def _load_in_order(
+    program: Program,
+    arguments: list[str],
+    env: dict[str, str],
+    dump_file: Path,
+    watch: _TableWatch,
+    forgives: re.Pattern[str] | None,
+) -> None:
+    with Run(
+        program, arguments, env, reads=True, writes=False, on_line=watch, forgives=forgives
+    ) as run:
+        run.feed(read_chunks(dump_file))
+        run.finish()
 
 
 class _TableWatch:

@@ -27,13 +27,13 @@ _PASSING = re.compile(
 _NO_DEFAULT = re.compile(r" DEFAULT NULL(::.*)?$")
 _FRAME = {"--", "-- PostgreSQL database dump complete"}
 _STATES = """
-select 'extension ' || extname || ' ' || extversion from pg_extension union all
 select 'populated ' || format('%I.%I', n.nspname, c.relname) || ' ' || c.relispopulated::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'm' union all
 select 'index ' || format('%I.%I', n.nspname, c.relname) || ' valid ' || i.indisvalid::text
   from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n
     on n.oid = c.relnamespace where n.nspname !~ '^pg_'
 """
+_EXTENSIONS = "select extname || ' ' || extversion from pg_extension"
 _MATVIEWS = """
 select c.oid, n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.relkind = 'm' and c.relispopulated order by c.oid
@@ -214,6 +214,12 @@ def database_differences(
             )
         ]
         found = schema_differences(*again)
+    versions = (
+        {version for (version,) in server.execute(_EXTENSIONS, database)}
+        for server, database in ((theirs, recovered), (ours, restored))
+    )
+    for version in set.symmetric_difference(*versions):
+        found.append(f"only one has extension {version}")
     with theirs.connect(recovered) as left, ours.connect(restored) as right:
         found += data_differences(left, right, told)
         if not found:
