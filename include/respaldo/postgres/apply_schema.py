@@ -211,24 +211,16 @@ class SchemaReplayer:
     def _require_certain_objects(self, command: ReplayCommand, committed: Committed) -> None:
         """Refuse what did more than its text names, while another changed what that was.
 
-        A right on all objects of a schema while one more was made in it; an extension, whose
-        objects have no fingerprints, while default privileges were changed; a table's sequences
-        while one was given to another table.
+        A right on all objects of a schema while one more was made in it; a table's sequences while
+        one was given to another table.
         """
         is_of_rights = command.what.startswith(("GRANT", "REVOKE"))
         on_all = _ON_ALL.search(command.sql) if is_of_rights else None
-        is_extension = command.what.startswith("CREATE EXTENSION")
         takes_along = command.what.startswith("ALTER TABLE") and _ALONG.search(command.sql)
-        if not (on_all or is_extension or takes_along):
+        if not (on_all or takes_along):
             return
         kinds = _OF_ALL[on_all[1].lower()] if on_all else set()
         for other in self._overlapping.beside(committed, command):
-            if is_extension and other.what.startswith("ALTER DEFAULT PRIVILEGES"):
-                raise LogDiverged(
-                    f"{command.what}: default privileges were changed at the same time, and "
-                    "whether its objects got them cannot be told",
-                    hint=_OTHER_MOMENT,
-                )
             if takes_along and _OWNED_BY.search(other.sql):
                 raise LogDiverged(
                     f"{command.what}: {other.what} was run at the same time, and which sequences "

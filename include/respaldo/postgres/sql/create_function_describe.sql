@@ -333,6 +333,39 @@ BEGIN
               INTO owner, acl
               FROM jsonb_each_text(entry) j (k, v)
              WHERE k ~ '(owner|role|umuser)$';
+            IF catalog = 'pg_extension' :: regclass THEN
+                -- its objects are not described one by one: what default privileges gave them is here
+                SELECT string_agg(concat((pg_identify_object(m.classid, m.objid, 0)).identity, ': ',
+                           (SELECT string_agg(concat(e.grantee :: regrole, '=', e.privilege_type,
+                                       CASE WHEN e.is_grantable THEN '*' END, '/',
+                                       e.grantor :: regrole), ' '
+                                       ORDER BY e.grantee :: regrole :: text COLLATE "C",
+                                                e.grantor :: regrole :: text COLLATE "C",
+                                                e.privilege_type)
+                              FROM aclexplode(m.acl) e)), E'\n'
+                           ORDER BY (pg_identify_object(m.classid, m.objid, 0)).identity COLLATE "C")
+                  INTO rights
+                  FROM (SELECT d.classid, d.objid,
+                               CASE d.classid
+                                 WHEN 'pg_proc' :: regclass
+                                 THEN coalesce(p.proacl, acldefault('f', p.proowner))
+                                 WHEN 'pg_type' :: regclass
+                                 THEN coalesce(t.typacl, acldefault('T', t.typowner))
+                                 ELSE coalesce(c.relacl, acldefault(
+                                     CASE c.relkind WHEN 'S' THEN 's' :: "char" ELSE 'r' END,
+                                     c.relowner))
+                               END AS acl
+                          FROM pg_depend d
+                          LEFT JOIN pg_class c
+                            ON d.classid = 'pg_class' :: regclass AND c.oid = d.objid
+                          LEFT JOIN pg_proc p
+                            ON d.classid = 'pg_proc' :: regclass AND p.oid = d.objid
+                          LEFT JOIN pg_type t
+                            ON d.classid = 'pg_type' :: regclass AND t.oid = d.objid
+                         WHERE d.refclassid = catalog AND d.refobjid = object AND d.deptype = 'e'
+                           AND d.classid IN ('pg_class' :: regclass, 'pg_proc' :: regclass,
+                                             'pg_type' :: regclass)) m;
+            END IF;
             acl_type := CASE catalog
                 WHEN 'pg_namespace' :: regclass THEN 'n'
                 WHEN 'pg_language' :: regclass THEN 'l'
