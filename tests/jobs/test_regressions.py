@@ -228,6 +228,26 @@ def test_values_older_than_a_domains_check_that_was_not_validated_are_written_ag
         site.postgres.execute("insert into t values (4, -4)", f"restored_{tenant}")
 
 
+def test_a_partition_made_after_a_column_was_renamed_names_its_indexes_as_it_did(
+    site: Site,
+) -> None:
+    """They are named after the columns of the parent's index, which keep the names of before."""
+    tenant = empty_tenant(site)
+    before = [
+        "create table t (k int, v text, w int, unique (k, v), unique (v, w, k))"
+        " partition by list (k)",
+        "create index on t (lower(v), w)",
+        "alter table t rename k to d; alter table t rename w to x; alter table t rename v to w;"
+        " alter table t rename x to v",
+    ]
+    after = [
+        "create table p partition of t for values in (1)",
+        "create table q (like t including indexes); alter table t rename v to y",
+        "create table r partition of t for values in (2)",
+    ]
+    assert differences(site, tenant, before, after) == []
+
+
 def test_rows_named_by_the_old_name_of_their_schema_find_their_table(site: Site) -> None:
     """Renaming a schema waits for nobody who is changing rows in it."""
     tenant = empty_tenant(site)

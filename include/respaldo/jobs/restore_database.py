@@ -52,6 +52,7 @@ from include.respaldo.postgres.new_database import (
     drop_database,
     rename_database,
     restore_identities,
+    restore_index_columns,
     set_properties,
 )
 from include.respaldo.postgres.standins import remove_standins
@@ -141,6 +142,7 @@ def _load(
     notes += loaded.notes
     with connect(connection, planned.temporary_name) as conn:
         restore_identities(conn, manifest.database.identities_set)
+        restore_index_columns(conn, manifest.database.index_columns)
     stage = {
         "stage": "loaded",
         "backup": f"full backup {manifest.backup_id}, {size_text(manifest.stored_size)}",

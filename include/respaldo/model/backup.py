@@ -135,6 +135,8 @@ class DatabaseProperties:
     large_objects: int = 0
     #: (schema, table) whose replica identity Respaldo set to FULL, and what it was ("d", "n", "i")
     identities_set: tuple[tuple[str, str, str], ...] = ()
+    #: (schema, index, position from 1, name) of indexes' columns named otherwise than the table's
+    index_columns: tuple[tuple[str, str, int, str], ...] = ()
     #: every role that owns something in it, or was granted something
     roles: tuple[str, ...] = ()
 
@@ -146,6 +148,7 @@ class DatabaseProperties:
             "acl": None if d["acl"] is None else tuple(d["acl"]),
             "extensions": tuple(Extension(**e) for e in d["extensions"]),
             "identities_set": tuple((a, b, c) for a, b, c in d["identities_set"]),
+            "index_columns": tuple((a, b, n, c) for a, b, n, c in d.get("index_columns", ())),
             "roles": tuple(d.get("roles", ())),
         })
 

@@ -149,7 +149,11 @@ def read_properties(conn: Session) -> DatabaseProperties:
     row["settings"] = tuple((role, item) for role, item in row["settings"])
     row["extensions"] = tuple(Extension(*e) for e in row["extensions"])
     row["roles"] = tuple(row["roles"])
-    return DatabaseProperties(**row, identities_set=identities_set(conn))
+    return DatabaseProperties(
+        **row,
+        identities_set=identities_set(conn),
+        index_columns=tuple(conn.execute(query("index_columns")).fetchall()),
+    )
 
 
 def identities_set(conn: Session) -> tuple[tuple[str, str, str], ...]:

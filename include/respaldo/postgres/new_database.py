@@ -232,6 +232,21 @@ def restore_identities(conn: Session, identities_set: Iterable[tuple[str, str, s
             )
 
 
+def restore_index_columns(
+    conn: Session, index_columns: Iterable[tuple[str, str, int, str]]
+) -> None:
+    """Give columns of indexes the names that they had: a dump gives them those of the table."""
+    columns = [*zip(*index_columns, strict=True)]
+    if not columns:
+        return
+    schemas, indexes, numbers, names = map(list, columns)
+    parameters = {"schemas": schemas, "indexes": indexes, "numbers": numbers}
+    passing = [f"respaldo {number}" for number in numbers]  # two may have changed places
+    with replaying(conn):
+        for new in (passing, names):
+            conn.execute(query("rename_index_columns"), parameters | {"names": new})
+
+
 def rename_database(admin: Session, old: str, new: str) -> None:
     """Give a restored database its final name.
 
