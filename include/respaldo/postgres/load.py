@@ -81,36 +81,29 @@ def load_dump(
         env = environment(connection, database)
         # the commits that follow are waited for, and with them all before
         env["PGOPTIONS"] = "-c synchronous_commit=off"
-        watch = _TableWatch(contents.tables, progress)
         forgives = _unknown_settings(program, conn.info.server_version // 10_000)
         if forgives is None:
             arguments.append("--exit-on-error")
+        loading = _Loading(
+            program=program,
+            arguments=tuple(arguments),
+            environment=env,
+            dump_file=dump_file,
+            scratch=scratch,
+            watch=_TableWatch(contents.tables, progress),
+            forgives=forgives,
+        )
         versions = ExtensionVersions.on(conn, extensions, contents.extensions)
-
-        def load(part: Contents) -> None:
-            with _use_list(part, scratch) as use_list:
-                _load_in_order(program, [*arguments, use_list], env, dump_file, watch, forgives)
-
         with standing_in(conn, missing, keep=keep_standins):
             left = contents
             if versions.differ:
                 schemas, left = contents.apart("SCHEMA")
-                load(schemas)
+                loading.in_order(schemas)
                 versions.create(conn)
             if jobs > 1:
-                with _use_list(left, scratch) as use_list:
-                    _load_parallel(
-                        program,
-                        [*arguments, use_list],
-                        env,
-                        dump_file,
-                        scratch,
-                        jobs,
-                        watch,
-                        forgives,
-                    )
+                loading.in_parallel(left, jobs)
             else:
-                load(left)
+                loading.in_order(left)
         views = _filled_views(conn, program, contents, dump_file, scratch)
     roles = (
         f"role {role!r} is not on this server: what it owned belongs to the restoring role, "
@@ -118,33 +111,6 @@ def load_dump(
         for role in missing
     )
     return Loaded((*roles, *versions.notes), views)
-
-
-@contextmanager
-def _use_list(contents: Contents, scratch: Path) -> Iterator[str]:
-    """Yield pg_restore's argument that loads these alone."""
-    path = scratch / "contents.list"
-    # names are in the encoding of the dump
-    path.write_text(contents.use_list, errors="surrogateescape")
-    try:
-        yield f"--use-list={path}"
-    finally:
-        path.unlink()
-
-
-def _load_in_order(
-    program: Program,
-    arguments: list[str],
-    env: dict[str, str],
-    dump_file: Path,
-    watch: _TableWatch,
-    forgives: re.Pattern[str] | None,
-) -> None:
-    with Run(
-        program, arguments, env, reads=True, writes=False, on_line=watch, forgives=forgives
-    ) as run:
-        run.feed(read_chunks(dump_file))
-        run.finish()
 
 
 class _TableWatch:
@@ -159,29 +125,61 @@ class _TableWatch:
             self._progress.advance(self._done, self._total, "tables")
 
 
-def _load_parallel(
-    program: Program,
-    arguments: list[str],
-    env: dict[str, str],
-    dump_file: Path,
-    scratch: Path,
-    jobs: int,
-    watch: _TableWatch,
-    forgives: re.Pattern[str] | None,
-) -> None:
-    unpacked = scratch / "dump.pgc"
-    try:
-        with unpacked.open("xb") as out:
-            for chunk in read_chunks(dump_file):
-                out.write(chunk)
-        # One section after the other: left to itself, a parallel pg_restore creates the triggers of
-        # a partitioned table before its partitions' rows are there, and they fire for each of them
-        for section in ("pre-data", "data", "post-data"):
-            more = [*arguments, f"--section={section}", f"--jobs={jobs}", str(unpacked)]
-            with Run(program, more, env, writes=False, on_line=watch, forgives=forgives) as run:
-                run.finish()
-    finally:
-        unpacked.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class _Loading:
+    """Runs of pg_restore that load parts of one dump."""
+
+    program: Program
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    dump_file: Path
+    scratch: Path
+    watch: _TableWatch
+    #: errors that count as none
+    forgives: re.Pattern[str] | None
+
+    def in_order(self, contents: Contents) -> None:
+        """Load one entry after the other."""
+        with self._run(contents, reads=True) as run:
+            run.feed(read_chunks(self.dump_file))
+            run.finish()
+
+    def in_parallel(self, contents: Contents, jobs: int) -> None:
+        """Load several tables at a time, from an unpacked copy."""
+        unpacked = self.scratch / "dump.pgc"
+        try:
+            with unpacked.open("xb") as out:
+                for chunk in read_chunks(self.dump_file):
+                    out.write(chunk)
+            # One section after the other: left to itself, a parallel pg_restore creates the
+            # triggers of a partitioned table before its partitions' rows are there, and they fire
+            # for each of them
+            for section in ("pre-data", "data", "post-data"):
+                with self._run(
+                    contents, f"--section={section}", f"--jobs={jobs}", str(unpacked)
+                ) as run:
+                    run.finish()
+        finally:
+            unpacked.unlink(missing_ok=True)
+
+    @contextmanager
+    def _run(self, contents: Contents, *more: str, reads: bool = False) -> Iterator[Run]:
+        use_list = self.scratch / "contents.list"
+        # names are in the encoding of the dump
+        use_list.write_text(contents.use_list, errors="surrogateescape")
+        try:
+            with Run(
+                self.program,
+                [*self.arguments, f"--use-list={use_list}", *more],
+                self.environment,
+                reads=reads,
+                writes=False,
+                on_line=self.watch,
+                forgives=self.forgives,
+            ) as run:
+                yield run
+        finally:
+            use_list.unlink()
 
 
 def _unknown_settings(program: Program, server_major: int) -> re.Pattern[str] | None:
