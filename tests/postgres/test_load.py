@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from embedded.postgres import PostgresServer
@@ -170,6 +171,36 @@ def test_an_extensions_version_that_the_server_does_not_have_is_told(
     (note,) = loaded.notes
     assert note.startswith("extension hstore was version 0.9, which this server does not have")
     assert note.endswith(f": it is {versions['hstore']} here")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_that_violate_a_foreign_key_come_as_they_are(
+    postgres: PostgresServer, database: str, tmp_path: Path, jobs: int
+) -> None:
+    """With its triggers off an application may write what it likes; the constraint stays valid."""
+    postgres.execute(
+        """
+        create table a (a int primary key, b int references a);
+        create table "ñ; --\nalter table" (a int constraint "k ""ñ" references a deferrable);
+        create table c (a int, b int references a on delete cascade);
+        alter table c add foreign key (a) references a not valid;
+        comment on constraint "k ""ñ" on "ñ; --\nalter table" is 'ours';
+        insert into a values (1, null), (2, 1);
+        set session_replication_role to replica;
+        insert into "ñ; --\nalter table" values (7), (1); insert into a values (3, 8);
+        insert into c values (9, 2)
+        """,
+        database,
+    )
+    with restored(postgres, database, tmp_path, jobs) as (copy, _, notes):
+        assert_same_database(postgres.connection(), database, copy)
+        for values in ("a values (5, 6)", '"ñ; --\nalter table" values (5)', "c values (5, 5)"):
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                postgres.execute(f"insert into {values}", copy)
+    assert sorted(notes) == [
+        "rows violate the foreign key a_b_fkey of a, as they did at the source",
+        'rows violate the foreign key k "ñ of ñ; --\nalter table, as they did at the source',
+    ]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -25,10 +25,12 @@ _OWN = re.compile(
     r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?(?:00_)?respaldo_'
 )
 _ENTRY = re.compile(r"(\d+); (\d+) (\d+) (.+)")
+_FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ FK CONSTRAINT ")
 _FILLED_VIEW = "MATERIALIZED VIEW DATA "
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _NAMES = rf"{_NAME}(?:, {_NAME})*"
 _FILLS_VIEW = re.compile(rf"^REFRESH MATERIALIZED VIEW ({_NAME}\.{_NAME});$", re.MULTILINE)
+_END_OF_SCRIPT = "\n--\n-- PostgreSQL database dump complete\n"
 _ENCODING = re.compile(r"^SET client_encoding = '(\w+)';$", re.MULTILINE)
 #: statements that name a role and fail where it does not exist
 _ROLES = tuple(
@@ -91,6 +93,17 @@ class Contents:
         others = tuple(e for e in self.entries if not of_kind.fullmatch(e))
         return Contents(found), Contents(others, self.filled_views)
 
+    def around_foreign_keys(self) -> tuple[Contents, Contents, Contents]:
+        """Return what comes before the last foreign key, the foreign keys, and what comes after.
+
+        Without any, all comes before.
+        """
+        keys = [i for i, e in enumerate(self.entries) if _FOREIGN_KEY.match(e)]
+        end = keys[-1] + 1 if keys else len(self.entries)
+        before = dict(enumerate(self.entries[:end]))
+        found = tuple(before.pop(i) for i in keys)
+        return Contents((*before.values(),)), Contents(found), Contents(self.entries[end:])
+
 
 def as_use_list(entries: Iterable[str]) -> str:
     return "".join(f"{entry}\n" for entry in entries)
@@ -99,6 +112,13 @@ def as_use_list(entries: Iterable[str]) -> str:
 def views_named(script: str) -> tuple[str, ...]:
     """Return the materialized views that a script fills, by their names as SQL."""
     return tuple(match[1] for match in _FILLS_VIEW.finditer(script))
+
+
+def statement_of(script: str) -> str:
+    """Return the one statement of a script that loads one constraint, without its end."""
+    begin = script.index("\nALTER TABLE ") + 1
+    end = script.rindex(_END_OF_SCRIPT)
+    return script[begin:end].rstrip().removesuffix(";")
 
 
 def encoding_of(script: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+import psycopg
 from psycopg.conninfo import make_conninfo
 
 from include.respaldo.connections import Connection
@@ -21,6 +22,7 @@ from include.respaldo.postgres.contents import (
     as_use_list,
     encoding_of,
     roles_named,
+    statement_of,
     views_named,
 )
 from include.respaldo.postgres.dump import read_chunks
@@ -100,17 +102,14 @@ def load_dump(
                 schemas, left = contents.apart("SCHEMA")
                 loading.in_order(schemas)
                 versions.create(conn)
-            if jobs > 1:
-                loading.in_parallel(left, jobs)
-            else:
-                loading.in_order(left)
+            broken = loading.everything(conn, left, jobs)
         views = _filled_views(conn, program, contents, dump_file, scratch)
     roles = (
         f"role {role!r} is not on this server: what it owned belongs to the restoring role, "
         "its privileges and the policies for it alone are left out"
         for role in missing
     )
-    return Loaded((*roles, *versions.notes), views)
+    return Loaded((*roles, *versions.notes, *broken), views)
 
 
 class _TableWatch:
@@ -138,6 +137,54 @@ class _Loading:
     #: errors that count as none
     forgives: re.Pattern[str] | None
 
+    def everything(self, conn: Session, contents: Contents, jobs: int) -> Iterable[str]:
+        """Load it all; return what is not as it should be, and was not at the source, in words."""
+        before, foreign_keys, after = contents.around_foreign_keys()
+        self._load(before, jobs)
+        if not foreign_keys.entries:
+            return ()
+        notes = []
+        try:
+            self._load(foreign_keys, jobs)
+        except ToolFailed as error:
+            if "violates foreign key constraint" not in error.message:
+                raise
+            notes = self._foreign_keys_one_by_one(conn, foreign_keys)
+        self._load(after, jobs)
+        return notes
+
+    def _foreign_keys_one_by_one(self, conn: Session, contents: Contents) -> list[str]:
+        """Add those that are not there yet, unchecked where rows violate them.
+
+        An application can have switched triggers off (DISABLE TRIGGER, session_replication_role):
+        its rows are restored as they are, and the constraint as valid as the source took it to be.
+        """
+        notes = []
+        for entry in contents.entries:
+            with self._use_list(Contents((entry,))) as only:
+                script = _output(self.program, [only, "--file=-"], self.dump_file)
+            statement = statement_of(script).encode(errors="surrogateescape")
+            with conn.transaction(), suppress(psycopg.errors.DuplicateObject):
+                # a name can have any byte of the dump's encoding
+                conn.execute(
+                    "SELECT set_config('client_encoding', %s, true)", [encoding_of(script)]
+                )
+                try:
+                    with conn.transaction():
+                        conn.execute(statement)
+                except psycopg.errors.ForeignKeyViolation as error:
+                    conn.execute(statement + b" NOT VALID")
+                    conn.execute(query("take_for_valid"))
+                    name = f"{error.diag.constraint_name} of {error.diag.table_name}"
+                    notes.append(f"rows violate the foreign key {name}, as they did at the source")
+        return notes
+
+    def _load(self, contents: Contents, jobs: int) -> None:
+        if jobs > 1:
+            self.in_parallel(contents, jobs)
+        else:
+            self.in_order(contents)
+
     def in_order(self, contents: Contents) -> None:
         """Load one entry after the other."""
         with self._run(contents, reads=True) as run:
@@ -164,22 +211,30 @@ class _Loading:
 
     @contextmanager
     def _run(self, contents: Contents, *more: str, reads: bool = False) -> Iterator[Run]:
-        use_list = self.scratch / "contents.list"
-        # names are in the encoding of the dump
-        use_list.write_text(contents.use_list, errors="surrogateescape")
-        try:
-            with Run(
+        with (
+            self._use_list(contents) as only,
+            Run(
                 self.program,
-                [*self.arguments, f"--use-list={use_list}", *more],
+                [*self.arguments, only, *more],
                 self.environment,
                 reads=reads,
                 writes=False,
                 on_line=self.watch,
                 forgives=self.forgives,
-            ) as run:
-                yield run
+            ) as run,
+        ):
+            yield run
+
+    @contextmanager
+    def _use_list(self, contents: Contents) -> Iterator[str]:
+        """Yield pg_restore's argument that takes these alone."""
+        path = self.scratch / "contents.list"
+        # names are in the encoding of the dump
+        path.write_text(contents.use_list, errors="surrogateescape")
+        try:
+            yield f"--use-list={path}"
         finally:
-            use_list.unlink()
+            path.unlink()
 
 
 def _unknown_settings(program: Program, server_major: int) -> re.Pattern[str] | None:
