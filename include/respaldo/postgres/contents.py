@@ -25,7 +25,7 @@ _OWN = re.compile(
     r'|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER "?(?:00_)?respaldo_'
 )
 _ENTRY = re.compile(r"(\d+); (\d+) (\d+) (.+)")
-_FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ FK CONSTRAINT ")
+_FOREIGN_KEY = "FK CONSTRAINT"
 _FILLED_VIEW = "MATERIALIZED VIEW DATA "
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_][\w$]*)'
 _NAMES = rf"{_NAME}(?:, {_NAME})*"
@@ -88,21 +88,22 @@ class Contents:
 
     def apart(self, kind: str) -> tuple[Contents, Contents]:
         """Return the entries of a kind, as ``pg_restore --list`` names it, and all others."""
-        of_kind = re.compile(rf"\d+; \d+ \d+ {re.escape(kind)} .*", re.DOTALL)
-        found = tuple(e for e in self.entries if of_kind.fullmatch(e))
-        others = tuple(e for e in self.entries if not of_kind.fullmatch(e))
-        return Contents(found), Contents(others, self.filled_views)
+        found = tuple(e for e in self.entries if _is_of(kind, e))
+        return Contents(found), Contents(tuple(e for e in self.entries if not _is_of(kind, e)))
 
     def around_foreign_keys(self) -> tuple[Contents, Contents, Contents]:
         """Return what comes before the last foreign key, the foreign keys, and what comes after.
 
         Without any, all comes before.
         """
-        keys = [i for i, e in enumerate(self.entries) if _FOREIGN_KEY.match(e)]
+        keys = [i for i, e in enumerate(self.entries) if _is_of(_FOREIGN_KEY, e)]
         end = keys[-1] + 1 if keys else len(self.entries)
-        before = dict(enumerate(self.entries[:end]))
-        found = tuple(before.pop(i) for i in keys)
-        return Contents((*before.values(),)), Contents(found), Contents(self.entries[end:])
+        found, before = Contents(self.entries[:end]).apart(_FOREIGN_KEY)
+        return before, found, Contents(self.entries[end:])
+
+
+def _is_of(kind: str, entry: str) -> bool:
+    return re.match(rf"\d+; \d+ \d+ {kind} ", entry) is not None
 
 
 def as_use_list(entries: Iterable[str]) -> str:

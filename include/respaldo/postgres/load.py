@@ -31,6 +31,11 @@ from include.respaldo.postgres.programs import Program, Run, environment, instal
 from include.respaldo.postgres.queries import query
 from include.respaldo.postgres.standins import missing_roles, standing_in
 
+#: loaded one after the other: left to itself, a parallel pg_restore creates the triggers of a
+#: partitioned table before its partitions' rows are there, and they fire for each of them
+_SECTIONS = ("pre-data", "data", "post-data")
+_POST_DATA = _SECTIONS[-1:]
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -137,20 +142,21 @@ class _Loading:
     #: errors that count as none
     forgives: re.Pattern[str] | None
 
-    def everything(self, conn: Session, contents: Contents, jobs: int) -> Iterable[str]:
+    def everything(self, conn: Session, contents: Contents, jobs: int) -> list[str]:
         """Load it all; return what is not as it should be, and was not at the source, in words."""
         before, foreign_keys, after = contents.around_foreign_keys()
-        self._load(before, jobs)
-        if not foreign_keys.entries:
-            return ()
         notes = []
-        try:
-            self._load(foreign_keys, jobs)
-        except ToolFailed as error:
-            if "violates foreign key constraint" not in error.message:
-                raise
-            notes = self._foreign_keys_one_by_one(conn, foreign_keys)
-        self._load(after, jobs)
+        with self._archive(jobs) as archive:
+            self._load(before, archive, jobs)
+            if foreign_keys.entries:
+                try:
+                    self._load(foreign_keys, archive, jobs, _POST_DATA)
+                except ToolFailed as error:
+                    if "violates foreign key constraint" not in error.message:
+                        raise
+                    notes = self._foreign_keys_one_by_one(conn, foreign_keys)
+            if after.entries:
+                self._load(after, archive, jobs, _POST_DATA)
         return notes
 
     def _foreign_keys_one_by_one(self, conn: Session, contents: Contents) -> list[str]:
@@ -179,35 +185,41 @@ class _Loading:
                     notes.append(f"rows violate the foreign key {name}, as they did at the source")
         return notes
 
-    def _load(self, contents: Contents, jobs: int) -> None:
-        if jobs > 1:
-            self.in_parallel(contents, jobs)
-        else:
-            self.in_order(contents)
-
     def in_order(self, contents: Contents) -> None:
         """Load one entry after the other."""
         with self._run(contents, reads=True) as run:
             run.feed(read_chunks(self.dump_file))
             run.finish()
 
-    def in_parallel(self, contents: Contents, jobs: int) -> None:
-        """Load several tables at a time, from an unpacked copy."""
+    @contextmanager
+    def _archive(self, jobs: int) -> Iterator[Path | None]:
+        """Yield an unpacked copy of the dump, from which several can load; None: one does."""
+        if jobs == 1:
+            yield None
+            return
         unpacked = self.scratch / "dump.pgc"
         try:
             with unpacked.open("xb") as out:
                 for chunk in read_chunks(self.dump_file):
                     out.write(chunk)
-            # One section after the other: left to itself, a parallel pg_restore creates the
-            # triggers of a partitioned table before its partitions' rows are there, and they fire
-            # for each of them
-            for section in ("pre-data", "data", "post-data"):
-                with self._run(
-                    contents, f"--section={section}", f"--jobs={jobs}", str(unpacked)
-                ) as run:
-                    run.finish()
+            yield unpacked
         finally:
             unpacked.unlink(missing_ok=True)
+
+    def _load(
+        self,
+        contents: Contents,
+        archive: Path | None,
+        jobs: int,
+        sections: tuple[str, ...] = _SECTIONS,
+    ) -> None:
+        if archive is None:
+            self.in_order(contents)
+            return
+        for section in sections:
+            more = (f"--section={section}", f"--jobs={jobs}", str(archive))
+            with self._run(contents, *more) as run:
+                run.finish()
 
     @contextmanager
     def _run(self, contents: Contents, *more: str, reads: bool = False) -> Iterator[Run]:

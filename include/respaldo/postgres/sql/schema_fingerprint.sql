@@ -1,6 +1,6 @@
--- A digest of the catalogs' rows that make up the schema; where it is not wanted %(whole)s, of each
--- row one, without rights and comments, and of the columns of each table together. Left out: what changes without a schema
--- change (sizes, files, statistics, flags that VACUUM corrects, values of added columns, populations,
+-- A digest of the catalogs' rows that make up the schema; where it is not wanted %(whole)s, one of
+-- each row, without rights and comments, and of all columns of a table together.
+-- Left out: what changes without a schema change (sizes, files, statistics, flags that VACUUM corrects, values of added columns, populations,
 -- invalid indexes, the mark that CLUSTER leaves), temporary and TOAST objects, replica identities,
 -- and what is Respaldo's own.
 -- Indexes by name, all else by oid: REINDEX CONCURRENTLY makes another index.
@@ -150,7 +150,8 @@ WITH space AS MATERIALIZED (
                d.classoid, coalesce(c.key, d.objoid :: text), d.objsubid, d.description) :: text
       FROM pg_description d
       LEFT JOIN class c ON c.oid = d.objoid AND d.classoid = 'pg_class' :: regclass
-     WHERE %(whole)s AND d.objoid >= 16384 AND (d.classoid <> 'pg_class' :: regclass OR c.oid IS NOT NULL)
+     WHERE %(whole)s AND d.objoid >= 16384
+       AND (d.classoid <> 'pg_class' :: regclass OR c.oid IS NOT NULL)
  UNION ALL
     SELECT 'pg_seclabel', s :: text FROM pg_seclabel s WHERE %(whole)s
  UNION ALL
