@@ -155,6 +155,29 @@ def test_a_sequence_set_back_around_the_target_does_not_go_back(
     assert "set back around the target: it goes on after 5000" in done.notes[0]
 
 
+@pytest.mark.parametrize(
+    "by", ["alter sequence public.t_a_seq restart", "truncate public.t restart identity"]
+)
+@pytest.mark.parametrize("has_earlier", [True, False])
+def test_a_sequence_that_was_further_on_between_two_records_is_told(
+    session: psycopg.Connection, by: str, has_earlier: bool
+) -> None:
+    """40 was handed out at the target, to no row; the record past it says 3 again."""
+    session.execute("create table public.t (a serial); create sequence public.other")
+    session.execute("select nextval('public.t_a_seq'), nextval('public.other')")
+    before = read_state(session)
+    session.execute("select nextval('public.t_a_seq') from generate_series(2, 40)")
+    session.execute(by)  # type: ignore[arg-type]
+    session.execute("select nextval('public.t_a_seq') from generate_series(1, 3)")
+    done = set_sequences(
+        session, read_state(session).sequences, before.sequences if has_earlier else ()
+    )
+    (note,) = done.notes
+    assert note.startswith("sequence public.t_a_seq was altered or set back around the target")
+    now = read_state(session).sequences
+    assert set_sequences(session, now, now).notes == ()  # altered before both: no doubt
+
+
 def test_a_sequence_set_back_before_both_records_is_as_recorded(
     session: psycopg.Connection,
 ) -> None:

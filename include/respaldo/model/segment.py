@@ -30,9 +30,11 @@ class Sequence:
     increment: int = 1
     #: tells it from another one of the same name; 0: not recorded
     oid: int = field(default=0, compare=False)
+    #: pg_class.relfilenode: its oid, until a command alters or restarts it; 0: not recorded
+    file: int = field(default=0, compare=False)
 
     def to_json(self) -> list[Any]:
-        return [self.schema, self.name, self.last_value, self.increment, self.oid]
+        return [self.schema, self.name, self.last_value, self.increment, self.oid, self.file]
 
     @classmethod
     def from_json(cls, item: list[Any]) -> Sequence:

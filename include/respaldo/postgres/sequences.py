@@ -185,7 +185,20 @@ def _doubt(
         before = now
     if before is not None and (told is None or told < before):
         return f"was set back around the target: {going_on}, the furthest known"
+    if _was_altered(later, earlier):
+        return f"was altered or set back around the target: {going_on}, the furthest known"
     return None
+
+
+def _was_altered(later: Sequence, earlier: Sequence | None) -> bool:
+    """Return whether a command, or TRUNCATE, may have set it back between the records.
+
+    It has another file then (`RelationSetNewRelfilenumber` in PostgreSQL's sequence.c); the first
+    is named after the sequence's oid. Further on than before, it may have been even further.
+    """
+    if not later.file:
+        return False  # a record of an earlier version
+    return later.file != (earlier.file if earlier and earlier.file else later.oid)
 
 
 def _state_here(conn: Session, sequence: _Found) -> _State:
