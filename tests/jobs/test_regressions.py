@@ -186,6 +186,17 @@ def test_a_negative_number_is_the_same_after_a_dump(site: Site) -> None:
     assert differences(site, tenant, before, ["alter table t add c int"]) == []
 
 
+def test_a_null_in_a_rule_is_the_same_after_a_dump(site: Site) -> None:
+    """PostgreSQL shows a null of a rule's SELECT as NULL::unknown, and that, read again, named."""
+    tenant = empty_tenant(site)
+    before = [
+        "create table t (a int); create table u (a time, b int)",
+        "create rule r as on update to t do also insert into u select null, i"
+        " from generate_series(1, 2) i",
+    ]
+    assert differences(site, tenant, before, ["alter table t add c int"]) == []
+
+
 def test_what_others_committed_while_a_command_ran_is_no_difference(site: Site) -> None:
     """A replay goes by commits; what the command left did not show their changes yet."""
     tenant = empty_tenant(site)

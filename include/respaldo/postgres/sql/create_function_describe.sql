@@ -383,6 +383,8 @@ BEGIN
             || '(\([0-9,]+\))?( [a-z]+)*(\[\])*', '', 'g'), '()', '');
         -- the negative of a number, read again, is a negative number
         definition := regexp_replace(definition, '''-([0-9.]+)''', '- \1', 'g');
+        -- a null of a rule's own SELECT, read again, has a name
+        definition := regexp_replace(definition, '\mNULL AS unknown\M', 'NULL', 'g');
     END IF;
     RETURN ARRAY[definition, concat_ws(E'\n',
         'owner ' || CASE WHEN owner <> 0 THEN owner :: regrole :: text END,
