@@ -482,6 +482,27 @@ def test_a_tables_sequences_go_along_certainly_or_the_restore_is_refused(site: S
         differences_of(site, tenant, lambda: run(site, tenant, *before), after)
 
 
+def test_a_new_sequence_certainly_goes_along_with_the_table_that_waited_for_it(site: Site) -> None:
+    tenant = empty_tenant(site)
+    before = ["create table t (a int, b int)", "create schema s"]
+
+    def after() -> None:
+        with (
+            site.postgres.connect(tenant) as first,
+            site.postgres.connect(tenant) as second,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            first.execute("begin; create sequence q owned by t.a; create sequence r owned by t.b")
+            changing = pool.submit(second.execute, "alter table t set schema s")
+            while not site.postgres.execute("select 1 from pg_locks where not granted"):
+                time.sleep(0.02)
+                assert not changing.done()
+            first.execute("commit")
+            changing.result()
+
+    assert differences_of(site, tenant, lambda: run(site, tenant, *before), after) == []
+
+
 def test_an_identity_columns_sequence_of_another_type_is_no_difference(site: Site) -> None:
     """A dump gives it its column's type."""
     tenant = empty_tenant(site)

@@ -212,7 +212,7 @@ class SchemaReplayer:
         """Refuse what did more than its text names, while another changed what that was.
 
         A right on all objects of a schema while one more was made in it; a table's sequences while
-        one was given to another table.
+        one was given to another table. (A new one locks the table that gets it, or waits for it.)
         """
         is_of_rights = command.what.startswith(("GRANT", "REVOKE"))
         on_all = _ON_ALL.search(command.sql) if is_of_rights else None
@@ -221,7 +221,8 @@ class SchemaReplayer:
             return
         kinds = _OF_ALL[on_all[1].lower()] if on_all else set()
         for other in self._overlapping.beside(committed, command):
-            if takes_along and _OWNED_BY.search(other.sql):
+            is_given = _OWNED_BY.search(other.sql) and not other.what.startswith("CREATE SEQUENCE")
+            if takes_along and is_given:
                 raise LogDiverged(
                     f"{command.what}: {other.what} was run at the same time, and which sequences "
                     "went along with the table cannot be told",
