@@ -204,6 +204,38 @@ def test_rows_that_violate_a_foreign_key_come_as_they_are(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+def test_a_foreign_key_has_its_name_though_one_of_a_partition_has_taken_it(
+    postgres: PostgresServer, database: str, tmp_path: Path, jobs: int
+) -> None:
+    """PostgreSQL adds keys for partitions of the other table, and of the own, under free names."""
+    postgres.execute(
+        """
+        create table "P" (a int primary key) partition by range (a);
+        create table p1 partition of "P" for values from (0) to (10);
+        create table p2 partition of "P" for values from (10) to (20);
+        create table t (b int);
+        alter table t add foreign key (b) references "P";
+        alter table t add constraint "fk ñ8" foreign key (b) references "P";
+        create table q (a int, b int) partition by range (a);
+        create table "Q1" partition of q for values from (0) to (10);
+        alter table "Q1" add foreign key (b) references "P" on delete cascade;
+        alter table "Q1" add constraint "A" foreign key (b) references "P" deferrable;
+        alter table q add constraint "Q1_b_fkey" foreign key (b) references "P";
+        insert into "P" values (1), (11); insert into t values (1); insert into q values (1, 11);
+        """,
+        database,
+    )
+    names = "select conrelid::regclass::text, conname from pg_constraint where conparentid = 0"
+    with restored(postgres, database, tmp_path, jobs) as (copy, _, notes):
+        assert_same_database(postgres.connection(), database, copy)
+        assert sorted(postgres.execute(names, copy)) == sorted(postgres.execute(names, database))
+        for values in ("t values (5)", '"Q1" values (5, 5)'):
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                postgres.execute(f"insert into {values}", copy)
+    assert notes == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_no_trigger_fires_while_rows_are_loaded(
     postgres: PostgresServer, database: str, tmp_path: Path, jobs: int
 ) -> None:

@@ -35,6 +35,10 @@ from include.respaldo.postgres.standins import missing_roles, standing_in
 #: partitioned table before its partitions' rows are there, and they fire for each of them
 _SECTIONS = ("pre-data", "data", "post-data")
 _POST_DATA = _SECTIONS[-1:]
+#: what foreign keys fail with that are to be added one by one
+_ONE_BY_ONE = re.compile(
+    r"violates foreign key constraint|constraint .* for relation .* already exists"
+)
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class _Loading:
                 try:
                     self._load(foreign_keys, archive, jobs, _POST_DATA)
                 except ToolFailed as error:
-                    if "violates foreign key constraint" not in error.message:
+                    if _ONE_BY_ONE.search(error.message) is None:
                         raise
                     notes = self._foreign_keys_one_by_one(conn, foreign_keys)
             if after.entries:
@@ -164,20 +168,20 @@ class _Loading:
 
         An application can have switched triggers off (DISABLE TRIGGER, session_replication_role):
         its rows are restored as they are, and the constraint as valid as the source took it to be.
+        A name may be taken by a key that PostgreSQL has added by itself, for a partition.
         """
         notes = []
         for entry in contents.entries:
             with self._use_list(Contents((entry,))) as only:
                 script = _output(self.program, [only, "--file=-"], self.dump_file)
             statement = statement_of(script).encode(errors="surrogateescape")
-            with conn.transaction(), suppress(psycopg.errors.DuplicateObject):
+            with conn.transaction():
                 # a name can have any byte of the dump's encoding
                 conn.execute(
                     "SELECT set_config('client_encoding', %s, true)", [encoding_of(script)]
                 )
                 try:
-                    with conn.transaction():
-                        conn.execute(statement)
+                    _add_foreign_key(conn, statement)
                 except psycopg.errors.ForeignKeyViolation as error:
                     conn.execute(statement + b" NOT VALID")
                     conn.execute(query("take_for_valid"))
@@ -247,6 +251,16 @@ class _Loading:
             yield f"--use-list={path}"
         finally:
             path.unlink()
+
+
+def _add_foreign_key(conn: Session, statement: bytes) -> None:
+    """Add it, if it is not there yet, and take its name back from one that is a partition's."""
+    for _ in range(2):
+        with suppress(psycopg.errors.DuplicateObject), conn.transaction():
+            conn.execute(statement)
+            return
+        if not conn.execute(query("yield_constraint_name"), {"statement": statement}).rowcount:
+            return
 
 
 def _unknown_settings(program: Program, server_major: int) -> re.Pattern[str] | None:
