@@ -132,6 +132,8 @@ class Payload:
     """One message of the output plugin."""
 
     data: bytes
+    #: of the change that it tells, where that stands in the server's log
+    position: Lsn
 
 
 @dataclass(frozen=True, slots=True)

@@ -403,3 +403,35 @@ def test_a_server_that_is_not_set_up_says_all_that_is_missing(
     finally:
         postgres.execute("drop role reader")
     assert what == ["the connection's user is no superuser"]
+
+
+def test_what_is_done_at_the_end_of_a_recursion_is_captured_too(
+    session: psycopg.Connection, postgres: PostgresServer, database: str
+) -> None:
+    """A function that calls itself until PostgreSQL stops it, and goes on after that error."""
+    prepare(session)
+    with postgres.connect(database) as app:
+        app.execute(
+            """
+            create function f(n int) returns void language plpgsql as $$begin
+                begin execute format('create table public.t%s (a int)', n);
+                exception when statement_too_complex then null; end;
+                begin perform public.f(n + 1);
+                exception when statement_too_complex then null; end;
+            end$$
+            """
+        )
+        app.execute("select f(100000)")
+        for number in range(24):
+            app.execute(f"set max_stack_depth = '{200 + number}kB'")
+            app.execute("select f(%s)", [number * 1000])
+            assert app.execute("show max_stack_depth").fetchone() == (f"{200 + number}kB",)
+    made = session.execute(
+        "select relname, relreplident from pg_catalog.pg_class where relname ~ '^t[0-9]'"
+    ).fetchall()
+    assert len(made) > 100
+    found = commands(session)
+    assert {name for name, identity in made if identity != "f"} == set()
+    captured = [c for c in found if not isinstance(c, FailedCapture)]
+    told = {o.address.names[-1] for c in captured for o in c.objects}
+    assert len({name for name, _ in made} - told) <= len(found) - len(captured) <= 3 * 24

@@ -139,7 +139,7 @@ class DatabaseLog:
         upto = max(upto, self._auditor.look())
         connection = self._deployment.connection_of(self.source.server)
         stream = open_stream(connection, self.source.name, self._begin.slot, self._position)
-        writer = self._new_writer(relations)
+        writer = self._new_writer(relations, self._position)
         first_at: float | None = None
         asked_at = 0.0
         try:
@@ -153,7 +153,7 @@ class DatabaseLog:
                             received = max(received, message.position)
                         continue
                     decoded = decode(message.data)
-                    writer.write(decoded, len(message.data))
+                    writer.write(decoded, len(message.data), message.position)
                     got_changes = True
                     if isinstance(decoded, Commit):
                         received = max(received, decoded.end_lsn)
@@ -162,7 +162,8 @@ class DatabaseLog:
                             self._auditor.changed(decoded.lsn)
                         if writer.size >= settings.segment_size:
                             self._cut(writer, received, stream.confirm, drained)
-                            writer, first_at = self._new_writer(relations), None
+                            writer = self._new_writer(relations, writer.overtaken_before)
+                            first_at = None
                 aged = first_at is not None and time.monotonic() - first_at >= age
                 between = not writer.in_transaction
                 leaving = between and received >= upto and not keep_on(got_changes)
@@ -174,7 +175,8 @@ class DatabaseLog:
                     or (beside and self._large_objects_changed())
                 ):
                     self._cut(writer, received, stream.confirm, drained, unseen)
-                    writer, first_at = self._new_writer(relations), None
+                    writer = self._new_writer(relations, writer.overtaken_before)
+                    first_at = None
                 if between and writer.is_empty:
                     self._position = max(self._position, received)
                     stream.confirm(self._confirmable)
@@ -196,7 +198,7 @@ class DatabaseLog:
         with connect(connection, self.source.name) as conn:
             return bool(self._large_object_barriers(read_state(conn), self._position))
 
-    def _new_writer(self, relations: RelationMap) -> SegmentWriter:
+    def _new_writer(self, relations: RelationMap, overtaken_before: Lsn) -> SegmentWriter:
         folder = self._deployment.scratch("segments", keys.encode_name(self.source.server))
         path = folder / f"{keys.encode_name(self.source.name)[:100]}-{self._begin.slot}.parquet"
         return SegmentWriter(
@@ -206,6 +208,7 @@ class DatabaseLog:
             self._begin.snapshot.widen,
             relations,
             self._secret,
+            overtaken_before,
         )
 
     def _cut(

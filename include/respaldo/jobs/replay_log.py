@@ -96,6 +96,7 @@ def replay_log(
             committed = (
                 Committed(item.lsn, item.at, item.is_overlapped) if item.at is not None else None
             )
+            schema.require_other_types(item.command, item.overtaken)
             schema.run(item.command, committed)
 
         expected = ExpectedRows(looking)

@@ -90,6 +90,8 @@ class SchemaReplay:
     at: datetime | None = None
     #: a later command of another transaction had begun by then
     is_overlapped: bool = False
+    #: tables with rows that were written before it and committed after it, where it changes a type
+    overtaken: tuple[RelationDefinition, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ CHAIN_FORMAT = "respaldo-chain/1"
 CLOSED_FORMAT = "respaldo-chain-closed/1"
 TRIMMED_FORMAT = "respaldo-chain-trimmed/1"
 COVERAGE_FORMAT = "respaldo-coverage/1"
+#: object ids below are PostgreSQL's own: the same on every server of a major version
+FIRST_OWN_OID = 16_384
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from include.respaldo.model.schema_change import (
     TouchedObject,
     statement_text,
 )
+from include.respaldo.model.segment import RelationDefinition
 from include.respaldo.ports import Progress
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.describe import fingerprint, install, same_definition
@@ -62,6 +63,8 @@ _OF_ALL = {
     "procedures": {"procedure"},
     "routines": {"function", "aggregate", "procedure"},
 }
+#: kinds of objects of which columns may hold values
+_WITH_VALUES = {"type", "composite type", "table", "foreign table"}
 _MAY_HOLD_SECRETS = re.compile(r"passw|secret|user\s+mapping|\bserver\b|token", re.IGNORECASE)
 #: begins a fingerprint that says why there is none
 _NONE = "!"
@@ -163,6 +166,26 @@ class SchemaReplayer:
         self._check(command, committed)
         if committed is not None and before is not None:
             self._overlapping.note(committed, command, before)
+
+    def require_other_types(
+        self, command: ReplayCommand, overtaken: Iterable[RelationDefinition]
+    ) -> None:
+        """Refuse a change of a type of which values were under way: what they are cannot be told.
+
+        :param overtaken: tables with rows that were written before it, and committed after it.
+        """
+        for table in overtaken:
+            for touched in command.expected:
+                if touched.address.type not in _WITH_VALUES:
+                    continue
+                where = {"schema": table.schema, "name": table.name, "type": touched.identity}
+                found = self.conn.execute(query("has_values_of"), where).fetchone()
+                if found is None or found[0]:
+                    raise LogDiverged(
+                        f"{command.what}: {table.schema}.{table.name} has values of it that were "
+                        "written before, and committed after that",
+                        hint=_OTHER_MOMENT,
+                    )
 
     def _run(self, command: ReplayCommand, committed: Committed | None) -> None:
         try:

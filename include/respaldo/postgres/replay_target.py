@@ -9,12 +9,9 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from include.respaldo.errors import LogDiverged
-from include.respaldo.model.segment import RelationDefinition
+from include.respaldo.model.segment import FIRST_OWN_OID, RelationDefinition
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.queries import query
-
-#: object ids below are the same on every server of a major version
-_FIRST_OWN_OID = 16_384
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def _compare(relation: RelationDefinition, columns: dict[str, TargetColumn]) -> 
         raise _schema_changed(relation, f"column {name!r} is not in {where}")
     for column in relation.columns:
         target = columns[column.name]
-        if min(column.type_oid, target.type_oid) >= _FIRST_OWN_OID:
+        if min(column.type_oid, target.type_oid) >= FIRST_OWN_OID:
             continue
         here = (target.type_oid, target.type_modifier)
         if here != (column.type_oid, column.type_modifier):

@@ -22,6 +22,7 @@ _XLOG_DATA = ord("w")
 _KEEPALIVE = ord("k")
 #: after the type: start of the data, end of the log, server's clock
 _DATA_OFFSET = 1 + 8 + 8 + 8
+_POSITION = struct.Struct("!xQ")
 _KEEPALIVE_LAYOUT = struct.Struct("!xQqB")
 _STATUS_LAYOUT = struct.Struct("!cQQQqB")
 #: seconds; a walsender gives up a silent reader after wal_sender_timeout (60 s by default)
@@ -187,7 +188,8 @@ class ReplicationStream:
                 if length > 0:
                     size += length
                     if data[0] == _XLOG_DATA:
-                        batch.append(Payload(bytes(data[_DATA_OFFSET:])))
+                        (position,) = _POSITION.unpack_from(data)
+                        batch.append(Payload(bytes(data[_DATA_OFFSET:]), Lsn(position)))
                     elif data[0] == _KEEPALIVE:
                         batch.append(self._on_keepalive(data))
                 elif length == 0:

@@ -32,9 +32,12 @@ SCHEMA = pa.schema([
     pa.field("unchanged", pa.list_(pa.int32())),
     pa.field("content", pa.binary()),
     pa.field("prefix", pa.string()),
+    pa.field("lsn", pa.uint64()),
 ])
 #: columns whose smallest and largest value in each row group help to skip it
-WITH_STATISTICS = ["commit_lsn", "commit_at", "xid", "seq", "kind", "relation", "schema", "table"]
+WITH_STATISTICS = [
+    *("commit_lsn", "commit_at", "xid", "seq", "kind", "relation", "schema", "table", "lsn")
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -91,6 +94,7 @@ class PendingRows:
         self._unchanged = _Lists(pa.int32())
         self._content: list[bytes | None] = []
         self._prefix: list[str | None] = []
+        self._change_lsn: list[int | None] = []
 
     def __len__(self) -> int:
         return len(self._kind)
@@ -100,9 +104,10 @@ class PendingRows:
         """How many column values are held."""
         return len(self._old.values) + len(self._new.values)
 
-    def add(self, relation: KnownRelation | None, row: PendingRow) -> None:
+    def add(self, relation: KnownRelation | None, row: PendingRow, lsn: int | None = None) -> None:
         """Take one row, whose commit the next `stamp` gives.
 
+        :param lsn: of the change itself; None: no matter.
         :raises MalformedMessage: it has not as many columns as its table.
         """
         kind, old, new, old_is_key, content, prefix = row
@@ -134,6 +139,7 @@ class PendingRows:
         self._unchanged.add(unchanged)
         self._content.append(content)
         self._prefix.append(prefix)
+        self._change_lsn.append(lsn)
 
     def stamp(self, lsn: int, at: datetime, xid: int) -> None:
         """Give the rows added since the last stamp the commit that they belong to."""
@@ -168,6 +174,7 @@ class PendingRows:
             self._unchanged.array(),
             pa.array(self._content, pa.binary()),
             pa.array(self._prefix, pa.string()),
+            pa.array(self._change_lsn, pa.uint64()),
         ]
         return pa.Table.from_arrays(columns, schema=SCHEMA)
 

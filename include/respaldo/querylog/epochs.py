@@ -19,6 +19,7 @@ from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.replay import SchemaReplay
 from include.respaldo.model.schema_change import ReplayCommand
 from include.respaldo.model.segment import RelationDefinition
+from include.respaldo.querylog.former_types import refuse_former_types, with_overtaken
 from include.respaldo.querylog.log_files import literal
 from include.respaldo.querylog.segment import DDL_PREFIX
 
@@ -49,7 +50,8 @@ class Epochs:
     ) -> Epochs:
         """Return those of the view ``replayed``.
 
-        :raises LogDiverged: there is a schema change, and nothing to turn it into commands.
+        :raises LogDiverged: there is a schema change, and nothing to turn it into commands; or the
+            full backup has one that rows were written before.
         """
         found = cls()
         by_oid: dict[int, list[str]] = {}
@@ -80,7 +82,9 @@ class Epochs:
                     epoch = 2 * len(found.positions) - 1
                     found._displaced.append((lsn, key, begins.get(key, -1), pos, epoch))
                     begins[key] = pos
-        found.changes = _with_overlaps(found.changes)
+        found.changes = with_overtaken(db, _with_overlaps(found.changes), relations)
+        if commands is not None:
+            refuse_former_types(db, commands, relations)
         return found
 
     def create_view(self, db: duckdb.DuckDBPyConnection) -> None:

@@ -86,6 +86,8 @@ class LogFiles:
     relations: dict[str, RelationDefinition]
     #: some segments hold transactions that others hold too
     overlap: bool
+    #: those of versions that did not tell the positions of changes, by their indices
+    lacking_lsn: frozenset[int]
     #: bytes, uncompressed, of the largest row group
     largest_row_group: int
     #: bytes of a change, uncompressed, on the average of the row group where it is largest
@@ -112,6 +114,7 @@ class LogFiles:
             tuple(own_part),
             relations,
             overlap,
+            frozenset(i for i, p in enumerate(paths) if "lsn" not in pq.read_schema(p).names),
             largest_row_group=max((size for size, _ in groups), default=0),
             largest_change=max((size // max(1, rows) for size, rows in groups), default=0),
         )
@@ -139,12 +142,15 @@ class LogFiles:
             conditions.append(f"commit_lsn >= ([{own_part}])[file_index::BIGINT + 1]")
         if within:
             conditions.append(f"seq BETWEEN {within[0]} AND {within[1]}")
+        lacking = self.lacking_lsn.intersection(chosen)
+        lsn = "lsn" if len(lacking) < len(chosen) else "NULL::UBIGINT AS lsn"
+        by_name = ", union_by_name = true" if lacking and len(lacking) < len(chosen) else ""
         return f"""
             SELECT commit_lsn, epoch_us(commit_at) AS commit_us, xid,
                    ({number} << 40) | seq AS pos,
                    kind, relation, "schema", "table", old, new, old_is_key, unchanged,
-                   content, prefix
-            FROM read_parquet([{paths}])
+                   content, prefix, {lsn}
+            FROM read_parquet([{paths}]{by_name})
             WHERE {" AND ".join(conditions)}
         """  # noqa: S608 - paths are quoted, the rest are numbers
 

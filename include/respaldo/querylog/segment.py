@@ -78,6 +78,8 @@ class SegmentWriter:
         one to every segment of a stream.
     :param secret: the capture's: messages that are not sealed with it are not its own. None: not
         looked at.
+    :param overtaken_before: a schema change may have been committed there that the stream does not
+        show any more; None: nowhere. Pass the one of the writer before.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class SegmentWriter:
         widen: Callable[[int], int],
         relations: RelationMap | None = None,
         secret: str | None = None,
+        overtaken_before: Lsn | None = None,
     ) -> None:
         self.path = path
         self.start = start
@@ -107,6 +110,10 @@ class SegmentWriter:
         self._secret = secret
         #: the capture's messages of the open transaction
         self._schema_changes: list[bytes] = []
+        #: what is written before it, and committed after it, is marked with its own position
+        self.overtaken_before = overtaken_before or Lsn(0)
+        #: of the message at hand, where it has to be told
+        self._change_lsn: Lsn | None = None
         #: commit of the last transaction that changed the schema
         self.schema_changed_at: Lsn | None = None
         self._begin: Begin | None = None
@@ -141,13 +148,16 @@ class SegmentWriter:
         """Estimate, in bytes: what is in the file, and what waits as it came."""
         return (self._sink.size if self._sink else 0) + self.bytes_buffered
 
-    def write(self, message: Message, payload_size: int) -> None:
+    def write(self, message: Message, payload_size: int, position: Lsn | None = None) -> None:
         """Take the next message of the stream.
 
         :param payload_size: bytes of the message as it was received.
+        :param position: of the change in the server's log; None: not known.
         :raises MalformedMessage: it does not fit those before it, or a value is not UTF-8.
         :raises ChainBroken: a transaction that should not come (again) at this position.
         """
+        is_overtaken = position is not None and position < self.overtaken_before
+        self._change_lsn = position if is_overtaken else None
         if isinstance(message, Insert):
             oid, new = message
             self._row(oid, payload_size, PendingRow(INSERT, new=new))
@@ -254,7 +264,7 @@ class SegmentWriter:
         relation = self._relations[oid]
         if relation.definition.schema == OUR_SCHEMA:
             return  # what Respaldo keeps in the database is no change of the customer's
-        self._pending.add(relation, row)
+        self._pending.add(relation, row, self._change_lsn)
         self._used[relation.key] = relation.definition
         self._added(size)
 
@@ -308,7 +318,7 @@ class SegmentWriter:
         contents, self._schema_changes = self._schema_changes, []
         if not contents:
             return
-        self.schema_changed_at = lsn
+        self.schema_changed_at = self.overtaken_before = lsn
         for item in replay_commands(parse_messages(contents, self._secret)):
             if isinstance(item, NotReplayable):
                 what = f"{item.what}: {item.reason}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.segment import (
@@ -42,12 +43,21 @@ def table(
     )
 
 
-def write(writer: SegmentWriter, *payloads: bytes) -> None:
-    for payload in payloads:
-        writer.write(decode(payload), len(payload))
+class At(NamedTuple):
+    """A message, and where its change stands in the server's log."""
+
+    position: int
+    payload: bytes
 
 
-def transaction(lsn: int, when: datetime, xid: int, *payloads: bytes) -> list[bytes]:
+def write(writer: SegmentWriter, *payloads: bytes | At) -> None:
+    for item in payloads:
+        position, payload = item if isinstance(item, At) else (None, item)
+        known = None if position is None else Lsn(position)
+        writer.write(decode(payload), len(payload), known)
+
+
+def transaction(lsn: int, when: datetime, xid: int, *payloads: bytes | At) -> list[bytes | At]:
     return [wire.begin(lsn, when, xid), *payloads, wire.commit(lsn, lsn + 1, when)]
 
 
@@ -55,16 +65,19 @@ def segment(
     path: Path,
     start: int,
     end: int,
-    transactions: Sequence[Sequence[bytes]],
+    transactions: Sequence[Sequence[bytes | At]],
     relations: Sequence[RelationDefinition] = (),
     *,
     widen: Callable[[int], int] = int,
     barriers: tuple[Barrier, ...] = (),
+    overtaken_before: int = 0,
 ) -> Segment:
     known = RelationMap()
     for definition in relations:
         known.learn(definition)
-    writer = SegmentWriter(path, "chain", Lsn(start), widen, known)
+    writer = SegmentWriter(
+        path, "chain", Lsn(start), widen, known, overtaken_before=Lsn(overtaken_before)
+    )
     for messages in transactions:
         write(writer, *messages)
     return writer.finish(Lsn(end), STATE, barriers)

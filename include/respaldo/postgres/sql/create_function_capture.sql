@@ -18,17 +18,29 @@ SET quote_all_identifiers = off
 AS $function$
 DECLARE
     context text;
-    caller text := current_setting('respaldo.caller', true);
+    caller text;
     problem text;
     failure text;
+    depth text;
 BEGIN
+    -- Where the command came just through, at the end of a recursion, this must come through, too. The
+    -- server refuses what the system does not give.
+    BEGIN
+        depth := current_setting('max_stack_depth');
+        PERFORM set_config(
+            'max_stack_depth', (pg_size_bytes(depth) / 1024 + 512) || 'kB', true);
+    EXCEPTION WHEN OTHERS THEN
+        NULL;
+    END;
     -- the first line is this function's own
     GET DIAGNOSTICS context = PG_CONTEXT;
     context := substr(context, strpos(context || E'\n', E'\n') + 1);
+    caller := current_setting('respaldo.caller', true);
     -- two blocks: what fails in the second must not undo what the first has done
     BEGIN
         IF respaldo.is_internal() THEN
             PERFORM set_config('respaldo.caller', '', true);
+            PERFORM set_config('max_stack_depth', depth, true);
             RETURN;
         END IF;
         -- whoever runs the next command, it is not this caller
@@ -43,8 +55,11 @@ BEGIN
         THEN  -- the others may leave a table without identity
             problem := respaldo.sweep();
         END IF;
-    EXCEPTION WHEN OTHERS THEN
-        failure := SQLERRM;
+    EXCEPTION
+        -- A few kilobytes before the end: it fails as the next call of the recursion would. A table
+        -- without identity would fail the application later on, and not only there.
+        WHEN statement_too_complex THEN RAISE;
+        WHEN OTHERS THEN failure := SQLERRM;
     END;
     BEGIN
         CASE TG_EVENT
@@ -56,20 +71,21 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         failure := SQLERRM;
     END;
-    IF failure IS NULL THEN
-        RETURN;
-    END IF;
-    -- a customer's statement never fails because of us, and our failure does not go unseen
-    BEGIN
-        PERFORM respaldo.emit('respaldo.ddl', json_build_object(
-            'kind', 'failed', 'tag', TG_TAG, 'error', failure));
-    EXCEPTION WHEN OTHERS THEN
-        BEGIN  -- a message without seal says as much: what happened is not known
-            PERFORM pg_logical_emit_message(true, 'respaldo.ddl', 'failed');
-            PERFORM pg_logical_emit_message(true, 'end of respaldo.ddl', '');
+    IF failure IS NOT NULL THEN
+        -- a customer's statement never fails because of us, and our failure does not go unseen
+        BEGIN
+            PERFORM respaldo.emit('respaldo.ddl', json_build_object(
+                'kind', 'failed', 'tag', TG_TAG, 'error', failure));
         EXCEPTION WHEN OTHERS THEN
-            NULL;
+            BEGIN  -- a message without seal says as much: what happened is not known
+                PERFORM pg_logical_emit_message(true, 'respaldo.ddl', 'failed');
+                PERFORM pg_logical_emit_message(true, 'end of respaldo.ddl', '');
+            EXCEPTION
+                WHEN statement_too_complex THEN RAISE;  -- no room to say anything
+                WHEN OTHERS THEN NULL;
+            END;
         END;
-    END;
+    END IF;
+    PERFORM set_config('max_stack_depth', depth, true);
 END
 $function$

@@ -106,8 +106,15 @@ BEGIN
                       FROM pg_attribute a
                      WHERE a.attrelid = c.oid AND c.relkind IN ('i', 'I') AND a.attstattarget >= 0),
                    (SELECT string_agg(concat_ws(' ',
-                               'constraint', quote_ident(k.conname), pg_get_constraintdef(k.oid),
-                               CASE WHEN NOT k.convalidated THEN 'unvalidated' END,
+                               'constraint', quote_ident(k.conname),
+                               -- an inherited check is valid in an empty child, and after a dump
+                               -- as valid as the parent's
+                               CASE WHEN k.conislocal OR k.contype <> 'c'
+                                    THEN pg_get_constraintdef(k.oid)
+                                    ELSE regexp_replace(
+                                        pg_get_constraintdef(k.oid), ' NOT VALID$', '') END,
+                               CASE WHEN NOT k.convalidated AND (k.conislocal OR k.contype <> 'c')
+                                    THEN 'unvalidated' END,
                                (SELECT description FROM pg_description
                                  WHERE objoid = k.oid AND objsubid = 0
                                    AND classoid = 'pg_constraint' :: regclass)), E'\n'
