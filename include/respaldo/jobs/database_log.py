@@ -172,7 +172,7 @@ class DatabaseLog:
                 if (
                     (between and not writer.is_empty and (aged or leaving))
                     or unseen is not None
-                    or (beside and self._large_objects_changed())
+                    or (beside and self._has_changed_beside())
                 ):
                     self._cut(writer, received, stream.confirm, drained, unseen)
                     writer = self._new_writer(relations, writer.overtaken_before)
@@ -189,14 +189,18 @@ class DatabaseLog:
             writer.discard()
             stream.close()
 
-    def _large_objects_changed(self) -> bool:
-        """Return whether large objects changed, which the stream does not show.
+    def _has_changed_beside(self) -> bool:
+        """Return whether large objects or sequences changed, which the stream does not show.
 
-        An empty segment then carries the barrier: without it a restore would be silently different.
+        An empty segment then tells it: without its barrier, or its state of the sequences (of which
+        transactions that are rolled back take numbers, too), a restore would be silently different.
         """
         connection = self._deployment.connection_of(self.source.server)
         with connect(connection, self.source.name) as conn:
-            return bool(self._large_object_barriers(read_state(conn), self._position))
+            state = read_state(conn)
+        return state.sequences != self._state.sequences or bool(
+            self._large_object_barriers(state, self._position)
+        )
 
     def _new_writer(self, relations: RelationMap, overtaken_before: Lsn) -> SegmentWriter:
         folder = self._deployment.scratch("segments", keys.encode_name(self.source.server))

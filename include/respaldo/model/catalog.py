@@ -107,7 +107,8 @@ class Chain:
 
         A target is exact once a later commit is in the log, or coverage reaches it.
         """
-        latest = max(map(_LAST_COMMIT_AT, self.path), default=None)
+        with_commits = (s for s in self.path if s.has_commits)
+        latest = max(map(_LAST_COMMIT_AT, with_commits), default=None)
         times = [] if latest is None else [latest - TICK]
         if self._counted is not None:
             times.append(self._counted.until)

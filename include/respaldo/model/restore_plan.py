@@ -143,14 +143,14 @@ def _begins_past(segment: Segment, target: Target) -> bool:
     """Return whether no commit of the segment belongs to the target."""
     if isinstance(target, TargetLsn):
         return segment.start > target.lsn
-    return segment.first_commit_at > target.at
+    return segment.has_commits and segment.first_commit_at > target.at
 
 
 def _ends_past(segment: Segment, target: Target) -> bool:
     """Return whether recovery stops within the segment: it holds a commit past the target."""
     if isinstance(target, TargetLsn):
         return segment.end > target.lsn
-    return segment.last_commit_at > target.at
+    return segment.has_commits and segment.last_commit_at > target.at
 
 
 def _nearest(window: RecoveryWindow, target: Target) -> tuple[datetime | None, datetime | None]:

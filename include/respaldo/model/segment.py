@@ -131,7 +131,8 @@ class Segment:
 
     start: Lsn
     end: Lsn
-    #: commit times in it: the smallest and the largest (clocks may step back)
+    #: commit times in it: the smallest and the largest (clocks may step back); of one without
+    #: commits, the time of what it tells instead, which says nothing of where recovery stops
     first_commit_at: datetime
     last_commit_at: datetime
     #: largest 64-bit transaction id in it
@@ -142,6 +143,11 @@ class Segment:
     sha256: str
     #: stored bytes (from the listing; not part of the key)
     size: int = 0
+
+    @property
+    def has_commits(self) -> bool:
+        """Whether it holds changes; else it tells barriers, or the sequences, alone."""
+        return self.max_xid > 0
 
 
 @dataclass(frozen=True)

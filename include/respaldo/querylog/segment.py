@@ -181,12 +181,13 @@ class SegmentWriter:
     def finish(self, end: Lsn, state: DatabaseState, barriers: tuple[Barrier, ...] = ()) -> Segment:
         """Write the footer, make the file durable, and return what the segment's key says.
 
-        A segment without changes is allowed where it carries barriers; it is then as old as they.
+        A segment without changes tells its barriers, and is as old as they, or the state, and is as
+        old as that.
 
         :param end: everything that committed before it is in the segment.
         :param state: read after the last change.
         :param barriers: more than those that the stream itself showed.
-        :raises ValueError: nothing to say, in a transaction, or `end` lies before its last change.
+        :raises ValueError: in a transaction, or `end` lies before its last change.
         """
         if self._begin is not None:
             raise ValueError("expected a segment to end between transactions, found one open")
@@ -195,9 +196,8 @@ class SegmentWriter:
                 f"expected a segment to end after its last commit and its start {self.start}, "
                 f"found {end}"
             )
-        if self.is_empty and not barriers:
-            raise ValueError("expected a segment to hold changes or barriers, found none")
         times = [t for t in (self._first_at, self._last_at) if t] or [b.at for b in barriers]
+        times = times or [state.read_at]
         footer = SegmentFooter(
             chain_id=self._chain_id,
             relations=self._used,

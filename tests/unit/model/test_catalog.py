@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from include.respaldo.model import keys
 from include.respaldo.model.backup import Anchor, Category, Manifest, Source
-from include.respaldo.model.catalog import Chain, DatabaseCatalog, recovery_window
+from include.respaldo.model.catalog import TICK, Chain, DatabaseCatalog, recovery_window
 from include.respaldo.model.continuity import BeginAnew, GoOn, SlotFacts, continuity
 from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.restore_plan import Refusal, plan_routes
@@ -177,6 +178,18 @@ def test_a_route_takes_the_segments_from_the_backup_to_the_commit_past_the_targe
     assert isinstance(quiet, tuple)
     assert quiet[0].segments == (parts[2], parts[3], parts[4])
     assert quiet[0].sequences_from == parts[5], "its state was read past the target"
+
+
+def test_a_segment_without_commits_ends_no_route_and_proves_no_moment() -> None:
+    """It is dated by a look at the database, and what committed before that look may follow it."""
+    alone = replace(segment(150, 180, 50, 50), max_xid=0)
+    parts = (segment(100, 150, 5, 20), alone, segment(180, 250, 30, 49))
+    chain = Chain(begin(), parts, covered=covered(250, 49.5, 250))
+    catalog = DatabaseCatalog(ACME, (backup(1, 120, 10),), (chain,))
+    routes = plan_routes(catalog, TargetTime(at(45)), at(100))
+    assert not isinstance(routes, Refusal)
+    assert routes[0].segments == parts
+    assert Chain(begin(), parts[:2]).until == at(20) - TICK
 
 
 def test_a_segment_before_the_snapshot_is_taken_when_it_may_hold_what_is_unseen() -> None:

@@ -185,10 +185,14 @@ def test_a_transaction_without_rows_writes_nothing(path: Path) -> None:
     )
     assert writer.is_empty
     assert (writer.transactions, writer.last_commit, writer.position) == (0, None, Lsn(151))
-    with pytest.raises(ValueError, match="found none"):
-        writer.finish(Lsn(200), STATE)
     writer.discard()
     assert not path.exists()
+
+
+def test_a_segment_without_changes_is_as_old_as_its_state(path: Path) -> None:
+    segment = new_writer(path).finish(Lsn(200), STATE)
+    assert segment.first_commit_at == segment.last_commit_at == STATE.read_at
+    assert read_footer(path).state == STATE
 
 
 def test_what_respaldo_keeps_in_the_database_is_left_out(path: Path) -> None:
