@@ -53,6 +53,7 @@ from include.respaldo.postgres.new_database import (
     rename_database,
     restore_identities,
     restore_index_columns,
+    restore_inherited_storage,
     set_properties,
 )
 from include.respaldo.postgres.standins import remove_standins
@@ -143,6 +144,7 @@ def _load(
     with connect(connection, planned.temporary_name) as conn:
         restore_identities(conn, manifest.database.identities_set)
         restore_index_columns(conn, manifest.database.index_columns)
+        restore_inherited_storage(conn, manifest.database.inherited_storage)
     stage = {
         "stage": "loaded",
         "backup": f"full backup {manifest.backup_id}, {size_text(manifest.stored_size)}",

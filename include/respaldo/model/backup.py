@@ -137,6 +137,9 @@ class DatabaseProperties:
     identities_set: tuple[tuple[str, str, str], ...] = ()
     #: (schema, index, position from 1, name) of indexes' columns named otherwise than the table's
     index_columns: tuple[tuple[str, str, int, str], ...] = ()
+    #: (schema, table, column, attstorage, attcompression) of columns stored otherwise than those
+    #: that they are inherited from
+    inherited_storage: tuple[tuple[str, str, str, str, str], ...] = ()
     #: every role that owns something in it, or was granted something
     roles: tuple[str, ...] = ()
 
@@ -149,6 +152,9 @@ class DatabaseProperties:
             "extensions": tuple(Extension(**e) for e in d["extensions"]),
             "identities_set": tuple((a, b, c) for a, b, c in d["identities_set"]),
             "index_columns": tuple((a, b, n, c) for a, b, n, c in d.get("index_columns", ())),
+            "inherited_storage": tuple(
+                (a, b, c, s, m) for a, b, c, s, m in d.get("inherited_storage", ())
+            ),
             "roles": tuple(d.get("roles", ())),
         })
 

@@ -153,6 +153,7 @@ def read_properties(conn: Session) -> DatabaseProperties:
         **row,
         identities_set=identities_set(conn),
         index_columns=tuple(conn.execute(query("index_columns")).fetchall()),
+        inherited_storage=tuple(conn.execute(query("inherited_storage")).fetchall()),
     )
 
 

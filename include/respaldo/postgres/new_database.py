@@ -247,6 +247,20 @@ def restore_index_columns(
             conn.execute(query("rename_index_columns"), parameters | {"names": new})
 
 
+def restore_inherited_storage(
+    conn: Session, inherited_storage: Iterable[tuple[str, str, str, str, str]]
+) -> None:
+    """Store inherited columns as they were: a dump makes them as those of the parent."""
+    columns = [*zip(*inherited_storage, strict=True)]
+    if not columns:
+        return
+    names = ("schemas", "tables", "columns", "storages", "compressions")
+    with replaying(conn):
+        conn.execute(
+            query("set_inherited_storage"), dict(zip(names, map(list, columns), strict=True))
+        )
+
+
 def rename_database(admin: Session, old: str, new: str) -> None:
     """Give a restored database its final name.
 
