@@ -61,13 +61,14 @@ class Call:
 def innermost(context: str, is_wanted: Callable[[str], bool]) -> Call:
     """Return the statement in which a command ran.
 
-    :param is_wanted: whether a text can be that statement.
+    :param is_wanted: whether a text can be that statement; may raise `Unreadable` for one that is
+        none.
     :raises Unreadable: the context does not show it, or leaves a choice.
     """
     if not context.startswith(_STATEMENT):
         line = context.split("\n", 1)[0]
         raise Unreadable(f"its text is not shown by: {line[:100]}")
-    found = [(text, rest) for text, rest in _ends(context) if is_wanted(text)]
+    found = list(_wanted(context, is_wanted))
     if not found:
         raise Unreadable("the text that its context shows cannot be read")
     if len(found) > 1 and len({_meaning(text) for text, _ in found}) > 1:
@@ -98,16 +99,29 @@ def in_sql_function(context: str, texts: Callable[[], Sequence[str]]) -> Call | 
     return Call(found[number - 1], f"{match['name']}()", outer)
 
 
+def _wanted(context: str, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield the texts that can be the statement, each with the lines that follow."""
+    lengths: list[int] = []
+    for text, rest in _ends(context):
+        try:
+            if is_wanted(text):
+                yield text, rest
+        except Unreadable as e:
+            # where it goes wrong so early that what decided it is in all the longer ones, too,
+            # they go wrong there (the stack of a recursion has hundreds)
+            if e.at is not None and len(lengths) > 1 and e.at < lengths[-2]:
+                return
+        lengths.append(len(text))
+        if len(lengths) > _MOST_ENDS:
+            raise Unreadable("its context can be read in too many ways")
+
+
 def _ends(context: str) -> Iterator[tuple[str, str]]:
     """Yield the texts that the first line's quote can hold, each with the lines that follow."""
-    begin = len(_STATEMENT)
-    at, tried = begin, 0
+    at = begin = len(_STATEMENT)
     while (at := context.find('"', at)) >= 0:
         rest = context[at + 1 :]
         if not rest or (rest[0] == "\n" and rest[1:].startswith(_CALLER)):
-            tried += 1
-            if tried > _MOST_ENDS:
-                raise Unreadable("its context can be read in too many ways")
             yield context[begin:at], rest[1:]
         at += 1
 

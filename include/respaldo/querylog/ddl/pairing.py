@@ -82,10 +82,7 @@ class StatementFinder:
         return call.text
 
     def _can_be(self, text: str, command: CapturedCommand) -> bool:
-        try:
-            return any(fits(command, s.tag, s.node) for s in self.string(text, command).statements)
-        except Unreadable:
-            return False
+        return any(fits(command, s.tag, s.node) for s in self.string(text, command).statements)
 
     def _pair(self, text: str, indices: list[int]) -> None:
         commands = [self._commands[i] for i in indices]

@@ -272,6 +272,15 @@ def test_a_context_with_two_readings_is_refused() -> None:
     assert outcome(table("SELECT g()", context=context(comment_alone))) == [comment_alone.strip()]
 
 
+def test_the_stack_of_a_deep_recursion_is_read() -> None:
+    calls = ['PL/pgSQL function "f g"() line 1 at EXECUTE', 'SQL statement "select "f g"()"'] * 300
+    captured = table("SELECT g()", context=context("CREATE TABLE a()", *calls, CALLED))
+    assert outcome(captured) == ["CREATE TABLE a()"]
+    # the same where another reading goes wrong only at its end, and one of the longer ones does not
+    hidden = context("CREATE TABLE a() --", CALLED, 'SQL statement "x"', *calls, "COPY (b int)")
+    assert outcome(table("SELECT g()", context=hidden)) != ["CREATE TABLE a()"]
+
+
 def test_a_function_that_runs_a_statement_many_times() -> None:
     captured = [table("SELECT g()", context=context("CREATE TABLE IF NOT EXISTS a()"))] * 3
     assert outcome(*captured) == ["CREATE TABLE IF NOT EXISTS a()"] * 3
