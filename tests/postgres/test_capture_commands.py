@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -508,3 +509,33 @@ def test_a_message_of_somebody_else_has_no_seal(
 ) -> None:
     app.execute("select pg_logical_emit_message(true, 'respaldo.ddl', repeat('0', 64) || E'\\n{}')")
     assert [type(c) for c in commands(session)] == [FailedCapture]
+
+
+def test_a_command_tells_what_it_saw_when_it_began(
+    session: psycopg.Connection, app: psycopg.Connection, postgres: PostgresServer, database: str
+) -> None:
+    """Not what it saw when it ended: others may have committed while it waited."""
+    app.execute("create table t (a int)")
+    with postgres.connect(database) as other:
+        other.execute("begin; lock table t")
+        (xid,) = other.execute("select pg_current_xact_id()::text::bigint").fetchone() or (0,)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(app.execute, "alter table t add b int")
+            while not other.execute("select 1 from pg_locks where not granted").fetchone():
+                assert not waiting.done()
+            other.execute("commit")
+            waiting.result()
+    app.execute("create index on t (a)")
+    _, altered, indexed = (c.snapshot for c in captured(session))
+    assert altered is not None
+    assert indexed is not None
+    assert not altered.sees(xid)
+    assert indexed.sees(xid)
+
+
+def test_a_command_of_a_transaction_with_one_snapshot_does_not_tell_that(
+    session: psycopg.Connection, app: psycopg.Connection
+) -> None:
+    """The command saw more."""
+    app.execute("begin isolation level repeatable read; create table t (a int); commit")
+    assert only(session).snapshot is None

@@ -94,7 +94,9 @@ def replay_log(
         def change(item: SchemaReplay) -> None:
             roles.have(roles_of([item.command]))
             committed = (
-                Committed(item.lsn, item.at, item.is_overlapped) if item.at is not None else None
+                Committed(item.lsn, item.xid, item.at, item.is_overlapped)
+                if item.at is not None
+                else None
             )
             schema.require_other_types(item.command, item.overtaken)
             schema.run(item.command, committed)

@@ -90,7 +90,7 @@ class SchemaReplay:
     at: datetime | None = None
     #: a later command of another transaction had begun by then
     is_overlapped: bool = False
-    #: tables with rows that were written before it and committed after it, where it changes a type
+    #: tables with rows under way at it whose values, if it changed their type, cannot be told
     overtaken: tuple[RelationDefinition, ...] = ()
 
 

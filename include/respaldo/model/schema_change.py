@@ -6,8 +6,14 @@ The wire form of the messages is in docs/FORMAT.md, "Schema changes".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+from include.respaldo.model.snapshot import Snapshot
+
+#: for so long a commit that has its time may be unseen, where only times tell (the server writes
+#: its log in between, and waits for its standbys)
+_UNSEEN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ class CapturedCommand:
     #: statement_timestamp(): equal for all commands of one client's string
     statement_at: datetime
     objects: tuple[TouchedObject, ...]
+    #: what it saw when it began; None: of a transaction with one for all, which is older
+    snapshot: Snapshot | None = None
     dropped: tuple[DroppedObject, ...] = ()
     rewritten: tuple[Rewrite, ...] = ()
     missing_values: tuple[MissingValue, ...] = ()
@@ -176,6 +184,8 @@ class ReplayCommand:
     roles: frozenset[str] = frozenset()
     #: statement_timestamp(): when it began; None: not known
     at: datetime | None = None
+    #: what it saw when it began; None: not known
+    snapshot: Snapshot | None = None
     #: to be compared after it ran; those with a fingerprint only
     expected: tuple[TouchedObject, ...] = ()
     gone: tuple[ObjectAddress, ...] = ()
@@ -188,6 +198,16 @@ class ReplayCommand:
     populates: tuple[tuple[str, str], ...] = ()
     #: materialized views, by (schema, name), that hold none from then on
     empties: tuple[tuple[str, str], ...] = ()
+
+    def may_not_have_seen(self, xid: int, at: datetime) -> bool:
+        """Return whether another transaction was committed while this ran, as far as is known.
+
+        :param xid: its id, of 32 bits.
+        :param at: the time of its commit, which is before anybody sees it.
+        """
+        if self.snapshot is None:
+            return self.at is not None and at >= self.at - _UNSEEN
+        return not self.snapshot.sees_xid32(xid) or (self.at is not None and at >= self.at)
 
 
 @dataclass(frozen=True)

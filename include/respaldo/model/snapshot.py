@@ -49,6 +49,14 @@ class Snapshot:
             xid >= other.xmax or xid in other._in_progress for xid in self.in_progress
         )
 
+    def both_see(self, other: Snapshot) -> Snapshot:
+        """Return a snapshot that sees what both see."""
+        xmax = min(self.xmax, other.xmax)
+        running = self._in_progress | other._in_progress
+        return Snapshot(
+            min(self.xmin, other.xmin), xmax, tuple(sorted(xid for xid in running if xid < xmax))
+        )
+
     def widen(self, xid32: int) -> int:
         """Return the 64-bit id of a 32-bit id that lies less than 2**31 ids from this snapshot.
 

@@ -22,6 +22,7 @@ from include.respaldo.model.schema_change import (
 )
 from include.respaldo.model.segment import RelationDefinition
 from include.respaldo.ports import Progress
+from include.respaldo.postgres.chosen_names import ChosenNames
 from include.respaldo.postgres.connect import Session
 from include.respaldo.postgres.describe import fingerprint, install, same_definition
 from include.respaldo.postgres.matviews import MaterializedViews
@@ -63,11 +64,16 @@ _OF_ALL = {
     "procedures": {"procedure"},
     "routines": {"function", "aggregate", "procedure"},
 }
+#: followed by a name: a constraint may have the words, too
+_NO_CHILD = re.compile(
+    r"\s*alter\s+(foreign\s+)?table\b.*\bno\s+inherit\s+(?!not\b|initially\b|deferrable\b)[^\s,;]",
+    re.IGNORECASE | re.DOTALL,
+)
+#: begins a fingerprint that says why there is none
+_NONE = "!"
 #: kinds of objects of which columns may hold values
 _WITH_VALUES = {"type", "composite type", "table", "foreign table"}
 _MAY_HOLD_SECRETS = re.compile(r"passw|secret|user\s+mapping|\bserver\b|token", re.IGNORECASE)
-#: begins a fingerprint that says why there is none
-_NONE = "!"
 #: class "syntax error or access rule violation" and the few others that say "there is no such …"
 _ABSENT = ("42703", "42704", "42883", "42P01", "3F000", "3D000")
 _OTHER_MOMENT = "choose a moment before it, or one after the next full backup"
@@ -119,6 +125,7 @@ class SchemaReplayer:
         self._progress = progress
         self._context = ReplayContext(conn, source)
         self._overlapping = Overlapping(conn)
+        self._names = ChosenNames(conn)
         self._views = MaterializedViews(conn, filled_views)
         self._sequences = self._sequence_files()
         self._has_begun = False
@@ -147,8 +154,11 @@ class SchemaReplayer:
         before = self._overlapping.look() if is_overlapped else None
         if committed is not None:
             self._require_certain_objects(command, committed)
+        made_before = self._names.look(command)
         self._run(command, committed)
         try:
+            if made_before is not None:
+                self._names.settle(command, made_before)
             set_missing_values(self.conn, command.missing_values, width)
             self._empty(command.refilled)
             if _UNLOGGED.search(command.sql):
@@ -172,7 +182,8 @@ class SchemaReplayer:
     ) -> None:
         """Refuse a change of a type of which values were under way: what they are cannot be told.
 
-        :param overtaken: tables with rows that were written before it, and committed after it.
+        :param overtaken: tables with rows that were written before it, and committed after it, and
+            after another change that hides it.
         """
         for table in overtaken:
             for touched in command.expected:
@@ -252,10 +263,14 @@ class SchemaReplayer:
                     hint=_OTHER_MOMENT,
                 )
             for made in other.expected:
-                if (
-                    made.tag.startswith(("CREATE", "SELECT"))
-                    and made.address.type in kinds
-                    and (made.schema or "") in command.sql
+                # what an extension makes is not told one by one
+                if kinds and (
+                    made.address.type == "extension"
+                    or (
+                        made.tag.startswith(("CREATE", "SELECT"))
+                        and made.address.type in kinds
+                        and (made.schema or "") in command.sql
+                    )
                 ):
                     raise LogDiverged(
                         f"{command.what}: {made.identity} was made at the same time, and whether "
@@ -265,6 +280,12 @@ class SchemaReplayer:
 
     def _check(self, command: ReplayCommand, committed: Committed | None) -> None:
         made = {touched.address for touched in command.expected}
+        if self._compare and not command.expected and _NO_CHILD.match(command.sql):
+            raise LogDiverged(
+                f"{command.what}: a dump puts a child's inherited columns first, and how they were "
+                "is not in the log (it ran with one snapshot for all)",
+                hint=_OTHER_MOMENT,
+            )
         for touched in command.expected:
             wanted = touched.fingerprint
             if not self._compare or wanted is None or wanted.startswith(_NONE):
@@ -272,9 +293,7 @@ class SchemaReplayer:
                     raise self._differs(command, f"{touched.identity} is not there")
                 continue
             found = self._fingerprint(self.conn, touched.address)
-            if found == wanted or (
-                committed is not None and self._is_explained(command, committed, touched, found)
-            ):
+            if found == wanted or self._is_explained(command, committed, touched, found):
                 continue
             if found is None:
                 raise self._differs(command, f"{touched.identity} is not there")
@@ -296,21 +315,35 @@ class SchemaReplayer:
     def _is_explained(
         self,
         command: ReplayCommand,
-        committed: Committed,
+        committed: Committed | None,
         touched: TouchedObject,
         found: str | None,
     ) -> bool:
-        """Return whether it is equal but for what others changed at the same time."""
+        """Return whether it is equal but for what others changed at the same time, or chosen names.
+
+        A name that PostgreSQL chose otherwise is set right.
+        """
 
         def is_equal() -> bool:
             return self._fingerprint(self.conn, touched.address) == touched.fingerprint
 
+        is_new_table = touched.address.type == "table" and touched.tag.startswith("CREATE TABLE")
+        if found is not None and is_new_table and self._names.of_indexes(touched, is_equal):
+            return True
+        if committed is None:
+            return False
         if found is None:
             return self._overlapping.explains(committed, command, is_equal)
         beside = self._overlapping.beside(committed, command)
         if beside and command.what.startswith("COMMENT"):
             return True  # it changes no definition: another one is that of those
         if self._overlapping.explains(committed, command, is_equal):
+            return True
+        if (
+            is_new_table
+            and any(other.what.startswith("CREATE INDEX") for other in beside)
+            and self._names.without_copied_index(touched, is_equal)
+        ):
             return True
         # Types are changed without a lock: two transactions can do so at a time, where they change
         # different entries of the catalogs. What they leave together is the same in any order.

@@ -46,7 +46,7 @@ _UNDO = {
         " WHERE attrelid = %(oid)s AND attnum = %(number)s"
     ),
 }
-
+_INVALID = "UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = ANY (%s)"
 
 #: (catalog, oid, number of a column or 0)
 _Key = tuple[str, int, int]
@@ -57,6 +57,8 @@ class Committed:
     """Where the transaction of a command was committed."""
 
     lsn: Lsn
+    #: its 32-bit id
+    xid: int
     at: datetime
     #: a later command of another transaction had begun by then
     is_overlapped: bool
@@ -89,6 +91,8 @@ class _Change:
     command: ReplayCommand
     #: the entries that it changed, as they were
     before: tuple[_Entry, ...]
+    #: oids of the relations that it made
+    made: tuple[int, ...] = ()
 
 
 class Overlapping:
@@ -106,9 +110,10 @@ class Overlapping:
     def note(self, committed: Committed, command: ReplayCommand, before: frozenset[_Entry]) -> None:
         """Remember what the command has changed since `look` returned `before`."""
         now = self.look()
-        there = {e.key for e in now}
+        there, were = {e.key for e in now}, {e.key for e in before}
         changed = (e for e in before - now if e.key in there)
-        self._changes.append(_Change(committed, command, tuple(changed)))
+        made = (e.oid for e in now if e.catalog == "pg_class" and e.key not in were)
+        self._changes.append(_Change(committed, command, tuple(changed), tuple(made)))
 
     def beside(self, committed: Committed, command: ReplayCommand) -> tuple[ReplayCommand, ...]:
         """Return the commands that were committed while this one ran, or after it."""
@@ -117,12 +122,16 @@ class Overlapping:
     def explains(
         self, committed: Committed, command: ReplayCommand, is_equal: Callable[[], bool]
     ) -> bool:
-        """Return whether something is equal as it was before the last few of those commands."""
-        others = [c for c in self._others(committed, command) if c.before][-_MOST:]
+        """Return whether something is equal as it was before the last few of those commands.
+
+        An index that was being made concurrently was not valid yet: no other is made beside.
+        """
+        others = [c for c in self._others(committed, command) if c.before or c.made][-_MOST:]
         for count in range(1, len(others) + 1):
             with replaying(self._conn), self._conn.transaction(force_rollback=True):
                 try:
                     for change in reversed(others[-count:]):
+                        self._conn.execute(_INVALID, [list(change.made)])
                         for entry in change.before:
                             self._conn.execute(_UNDO[entry.catalog], vars(entry))
                     if is_equal():
@@ -171,11 +180,8 @@ class Overlapping:
 
     def _others(self, committed: Committed, command: ReplayCommand) -> Iterator[_Change]:
         for change in self._changes:
-            if (
-                change.committed.lsn != committed.lsn
-                and command.at is not None
-                and change.committed.at >= command.at
-            ):
+            other = change.committed
+            if other.lsn != committed.lsn and command.may_not_have_seen(other.xid, other.at):
                 yield change
 
 

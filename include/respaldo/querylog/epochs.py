@@ -8,7 +8,7 @@ are in an epoch of their own right after it, 2n - 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -19,8 +19,9 @@ from include.respaldo.model.lsn import Lsn
 from include.respaldo.model.replay import SchemaReplay
 from include.respaldo.model.schema_change import ReplayCommand
 from include.respaldo.model.segment import RelationDefinition
-from include.respaldo.querylog.former_types import refuse_former_types, with_overtaken
+from include.respaldo.querylog.former_types import FormerTypes
 from include.respaldo.querylog.log_files import literal
+from include.respaldo.querylog.overlaps import mark_overlapped
 from include.respaldo.querylog.segment import DDL_PREFIX
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,9 +83,9 @@ class Epochs:
                     epoch = 2 * len(found.positions) - 1
                     found._displaced.append((lsn, key, begins.get(key, -1), pos, epoch))
                     begins[key] = pos
-        found.changes = with_overtaken(db, _with_overlaps(found.changes), relations)
         if commands is not None:
-            refuse_former_types(db, commands, relations)
+            former = FormerTypes(db, commands, relations)
+            found.changes = former.overtaken(mark_overlapped(found.changes))
         return found
 
     def create_view(self, db: duckdb.DuckDBPyConnection) -> None:
@@ -145,17 +146,3 @@ def _transactions(
     for (lsn, us, xid), group in groupby(rows, key=lambda row: row[:3]):
         messages = [(pos, bytes(content or b"")) for *_, pos, content in group]
         yield lsn, _EPOCH + timedelta(microseconds=us), xid, messages
-
-
-def _with_overlaps(changes: list[tuple[SchemaReplay, ...]]) -> list[tuple[SchemaReplay, ...]]:
-    """Return the same, those marked beside whose transactions a later one had begun."""
-    marked: list[tuple[SchemaReplay, ...]] = []
-    earliest: datetime | None = None
-    for _, group in groupby(reversed(changes), key=lambda here: here[0].lsn):
-        of_one = list(group)
-        at = of_one[0][0].at
-        is_overlapped = earliest is not None and at is not None and earliest <= at
-        marked += [tuple(replace(c, is_overlapped=is_overlapped) for c in here) for here in of_one]
-        begun = [c.command.at for here in of_one for c in here if c.command.at is not None]
-        earliest = min([*begun, *([earliest] if earliest is not None else [])], default=None)
-    return marked[::-1]

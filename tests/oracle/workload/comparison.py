@@ -91,9 +91,11 @@ def schema_entries(server: PostgresServer, database: str) -> Counter[str]:
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         body = kept[head.end() : following.start() if following else len(kept)]
         lines = [line for line in body.splitlines() if line and line not in _FRAME]
-        if "; Type: TABLE;" in head[0] and any(line.startswith("INHERITS (") for line in lines):
-            # a dump puts inherited columns first, and says NULL where their default does not apply
-            lines = sorted(_NO_DEFAULT.sub("", line.removesuffix(",")) for line in lines)
+        if "; Type: TABLE;" in head[0]:
+            # a dump says NULL where a parent's default does not apply
+            lines = [_NO_DEFAULT.sub("", line.removesuffix(",")) for line in lines]
+            if any(line.startswith("INHERITS (") for line in lines):
+                lines.sort()  # it puts inherited columns first
         if "; Type: ACL;" in head[0] or "; Type: DEFAULT ACL;" in head[0]:
             lines.sort()  # in the order in which they were granted
         found["\n".join([head[0], *lines])] += 1

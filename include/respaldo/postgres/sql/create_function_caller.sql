@@ -1,13 +1,28 @@
--- Event trigger, ddl_command_end, before 00_respaldo_ddl (by name): remember who ran the command, and
--- under which settings. As the caller, and without settings of its own: those would hide his. So
--- his search_path counts: every name is qualified, types and operators too.
+-- Event trigger, ddl_command_end, before 00_respaldo_ddl (by name): remember who ran the command, under
+-- which settings, and what it saw. As the caller, and without settings of its own: those would hide
+-- his. So his search_path counts: every name is qualified, types and operators too. STABLE, and
+-- without a query: then the snapshot is the one that was taken when the command began.
 CREATE OR REPLACE FUNCTION respaldo.caller() RETURNS event_trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql STABLE
 AS $function$
+DECLARE
+    snapshot pg_catalog.pg_snapshot;
+    caller pg_catalog.text;
 BEGIN
-    PERFORM pg_catalog.set_config('respaldo.caller', pg_catalog.json_build_object(
+    BEGIN
+        -- that of a transaction with one for all may be far older than the command
+        IF pg_catalog.current_setting('transaction_isolation')
+            OPERATOR(pg_catalog.=) ANY (ARRAY['read committed', 'read uncommitted'])
+        THEN
+            snapshot := pg_catalog.pg_current_snapshot();
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        NULL;  -- there is none at the end of some commands that run in transactions of their own
+    END;
+    caller := pg_catalog.set_config('respaldo.caller', pg_catalog.json_build_object(
         'role', current_user,
         'session', session_user,
+        'snapshot', snapshot,
         'settings', pg_catalog.json_strip_nulls(pg_catalog.json_build_object(
             'search_path', pg_catalog.current_setting('search_path'),
             'DateStyle', pg_catalog.current_setting('DateStyle'),

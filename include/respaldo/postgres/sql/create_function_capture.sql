@@ -24,10 +24,11 @@ DECLARE
     depth text;
 BEGIN
     -- Where the command came just through, at the end of a recursion, this must come through, too. The
-    -- server refuses what the system does not give.
+    -- server refuses what the system does not give. An assignment takes far less room than a query,
+    -- which would also fail once the setting is back.
     BEGIN
         depth := current_setting('max_stack_depth');
-        PERFORM set_config(
+        caller := set_config(
             'max_stack_depth', (pg_size_bytes(depth) / 1024 + 512) || 'kB', true);
     EXCEPTION WHEN OTHERS THEN
         NULL;
@@ -40,7 +41,9 @@ BEGIN
     BEGIN
         IF respaldo.is_internal() THEN
             PERFORM set_config('respaldo.caller', '', true);
-            PERFORM set_config('max_stack_depth', depth, true);
+            IF depth IS NOT NULL THEN
+                caller := set_config('max_stack_depth', depth, true);
+            END IF;
             RETURN;
         END IF;
         -- whoever runs the next command, it is not this caller
@@ -86,6 +89,8 @@ BEGIN
             END;
         END;
     END IF;
-    PERFORM set_config('max_stack_depth', depth, true);
+    IF depth IS NOT NULL THEN
+        caller := set_config('max_stack_depth', depth, true);
+    END IF;
 END
 $function$

@@ -1,4 +1,5 @@
--- Give every table a usable replica identity; returns what went wrong, or null. Never raises.
+-- Give every table a usable replica identity; returns what went wrong, or null. Raises only where
+-- there is no room left on the stack to do so (statement_too_complex).
 -- Looks at all tables, not at those a command names: partitions attached or detached, and keys
 -- dropped by a cascade, are not named.
 CREATE OR REPLACE FUNCTION respaldo.sweep() RETURNS text
@@ -48,12 +49,15 @@ BEGIN
                     problem := format(
                         'not remembered %I.%I: %s', lacking.schema, lacking.name, SQLERRM);
                 END;
-            EXCEPTION WHEN OTHERS THEN
-                problem := format('%I.%I: %s', lacking.schema, lacking.name, SQLERRM);
+            EXCEPTION
+                WHEN statement_too_complex THEN RAISE;
+                WHEN OTHERS THEN
+                    problem := format('%I.%I: %s', lacking.schema, lacking.name, SQLERRM);
             END;
         END LOOP;
-    EXCEPTION WHEN OTHERS THEN
-        problem := SQLERRM;
+    EXCEPTION
+        WHEN statement_too_complex THEN RAISE;
+        WHEN OTHERS THEN problem := SQLERRM;
     END;
 
     BEGIN

@@ -28,6 +28,7 @@ from include.respaldo.model.schema_change import (
     TouchedObject,
 )
 from include.respaldo.model.segment import ColumnDefinition, RelationDefinition
+from include.respaldo.model.snapshot import Snapshot
 
 _SEAL_LENGTH: Final = 64
 _UNKNOWN: Final = "schema change"
@@ -184,6 +185,7 @@ class _Transaction:
             caller=_caller(body["caller"]),
             statement_at=parse_iso(_text(body["statement_at"])),
             objects=tuple(_touched(o) for o in body.get("objects") or ()),
+            snapshot=_snapshot(body["caller"].get("snapshot")),
             dropped=self._drops_of(tag),
             rewritten=rewritten,
             missing_values=tuple(
@@ -301,6 +303,10 @@ def _relation(item: dict[str, Any]) -> RelationDefinition:
             for name, type_oid, modifier, is_key in item["columns"]
         ),
     )
+
+
+def _snapshot(item: object) -> Snapshot | None:
+    return None if item is None else Snapshot.parse(_text(item))
 
 
 def _caller(item: dict[str, Any]) -> Caller:

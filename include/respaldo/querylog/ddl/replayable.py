@@ -129,6 +129,8 @@ def _as_written(command: CapturedCommand, statement: Statement) -> ReplayCommand
         caller=command.caller,
         roles=_roles(statement.node) | {command.caller.role},
         at=command.statement_at,
+        # one that runs concurrently has several
+        snapshot=None if getattr(statement.node, "concurrent", False) else command.snapshot,
         expected=_comparable(command.objects),
         gone=tuple(
             d.address for d in command.dropped if not d.temporary and d.address not in there
@@ -162,6 +164,7 @@ def _table_from_query(command: CapturedCommand) -> ReplayCommand | NotReplayable
         caller=command.caller,
         roles=frozenset({command.caller.role}),
         at=command.statement_at,
+        snapshot=command.snapshot,
         expected=_comparable(command.objects),
         created_oids=frozenset({table.oid}),
     )

@@ -16,6 +16,8 @@ from pglast.error import Error
 Node: TypeAlias = Any
 
 _COMMENTS = frozenset({"SQL_COMMENT", "C_COMMENT"})
+#: what the grammar says of a word; of one that does not end, the scanner says something else
+_MISPLACED = "syntax error at or near "
 #: fields that say where in the text something stands
 _POSITIONS = frozenset({
     "location",
@@ -32,7 +34,14 @@ _POSITIONS = frozenset({
 
 
 class Unreadable(ValueError):
-    """Text that the parser refuses."""
+    """Text that the parser refuses.
+
+    :param at: the word that fits nowhere after those before it; None: it is not that.
+    """
+
+    def __init__(self, reason: str, at: int | None = None) -> None:
+        super().__init__(reason)
+        self.at = at
 
 
 class Token(NamedTuple):
@@ -59,6 +68,9 @@ def split(text: str) -> list[str]:
     """
     try:
         slices = parser.split(_checked(text), only_slices=True)
+    except parser.ParseError as e:
+        reason, at = e.args
+        raise Unreadable(str(e), at if reason.startswith(_MISPLACED) else None) from e
     except (Error, UnicodeError) as e:
         raise Unreadable(str(e)) from e
     return [text[s].strip() for s in slices]

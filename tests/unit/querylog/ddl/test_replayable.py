@@ -16,6 +16,7 @@ from include.respaldo.model.schema_change import (
     Rewrite,
     RewrittenRows,
 )
+from include.respaldo.model.snapshot import Snapshot
 from include.respaldo.querylog.ddl.replayable import NOTHING, replay_commands
 from tests.unit.querylog.ddl.captures import command, dropped, table, touched
 
@@ -177,7 +178,9 @@ def test_what_leaves_no_trace_is_not_run(captured: CapturedCommand) -> None:
     ],
 )
 def test_concurrently_is_taken_out_and_nothing_else(tag: str, sql: str, expected: str) -> None:
-    assert replayed(command(tag, sql, touched("x", "", tag))).sql == expected
+    found = replayed(command(tag, sql, touched("x", "", tag), snapshot=Snapshot(7, 7)))
+    assert found.sql == expected
+    assert (found.snapshot is None) == (found.sql != sql), "one that runs concurrently has several"
 
 
 def test_a_concurrent_drop_loses_the_word() -> None:
