@@ -133,7 +133,7 @@ class _Ours:
             write_list(listed.entries, now)
         did("write")
         suspicions(compare(before, now, "before"), Unusual())
-        summary(now)
+        size = summary(now).size
         did("compare")
         snapshot = self._repository.backup(
             root,
@@ -143,6 +143,7 @@ class _Ours:
             at=datetime.now(UTC),
             one_file_system=True,
             progress=_Silent(),
+            size=size,
         )
         did("restic")
         if not is_as_listed(root, DigestCache.read(digests), snapshot):

@@ -158,7 +158,10 @@ def test_a_damaged_list_is_said_to_be_damaged(tmp_path: Path, damage: str) -> No
 
 
 def test_memory_does_not_grow_with_the_length_of_a_list(tmp_path: Path) -> None:
-    """Measured in a process of its own: what 120,000 entries take beyond 40,000, in KiB."""
+    """Measured in a process of its own: what 360,000 entries take beyond 120,000, in KiB.
+
+    As texts they would take 50 MB; what the allocator keeps varies by 20.
+    """
     script = """
 import resource, sys
 from pathlib import Path
@@ -177,7 +180,7 @@ assert summary(folder / "after").files == number
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
     took = []
-    for number in (40_000, 120_000):
+    for number in (120_000, 360_000):
         done = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path), str(number)],
             cwd=ROOT,
@@ -186,4 +189,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
             check=True,
         )
         took.append(int(done.stdout))
-    assert took[1] - took[0] < 25_000
+    assert took[1] - took[0] < 40_000

@@ -13,7 +13,7 @@ from typing import IO, Any
 from include.respaldo.errors import Busy, ConfigurationError, CorruptObject, KeyNotFound, ToolFailed
 from include.respaldo.filetree.location import RepositoryLocation
 from include.respaldo.filetree.patterns import Patterns, escaped_for_restic
-from include.respaldo.filetree.restic_run import PATIENCE, ResticRun, restic
+from include.respaldo.filetree.restic_run import PATIENCE, ResticRun, is_at_least, restic
 from include.respaldo.filetree.restoring import mend_links, restore
 from include.respaldo.filetree.targets import targets
 from include.respaldo.model.file_tree import Entry
@@ -146,12 +146,15 @@ class Repository:
         one_file_system: bool,
         progress: Progress,
         parent: str = "",
+        size: int | None = None,
     ) -> Snapshot:
         """Store a tree as a new snapshot; in it the tree has its absolute path.
 
         What cannot be read is left out and counted.
 
         :param parent: the snapshot it is compared with; "": the last of the same host and path.
+        :param size: bytes that the tree holds, as it was listed: restic 0.15 and newer need not
+            look for them; None: not known.
         """
         if wrong := [tag for tag in tags if "," in tag or not tag]:
             raise ConfigurationError(f"a tag holds no comma and is not empty, found {wrong[0]!r}")
@@ -160,8 +163,9 @@ class Repository:
         arguments += [f"--tag={tag}" for tag in tags]
         arguments += ["--time", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"]
         arguments += ["--one-file-system"] if one_file_system else []
+        arguments += ["--no-scan"] if size is not None and is_at_least(0, 15) else []
         arguments += [f"--exclude={text}" for text in patterns.restic_excludes(root)]
-        watch = _Watch(progress)
+        watch = _Watch(progress, size)
         with tempfile.NamedTemporaryFile(prefix="respaldo-targets-") as names:
             if patterns.include:
                 for target in targets(root, patterns, one_file_system=one_file_system):
@@ -303,15 +307,16 @@ class Repository:
 class _Watch:
     """What a backup says on its way."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, size: int | None) -> None:
         self._progress = progress
+        self._size = size
         self.summary: dict[str, Any] | None = None
         self.stored = 0
 
     def message(self, d: dict[str, Any]) -> None:
         kind = d.get("message_type")
         if kind == "status" and "bytes_done" in d:
-            self._progress.advance(d["bytes_done"], d.get("total_bytes"), "bytes")
+            self._progress.advance(d["bytes_done"], self._size or d.get("total_bytes"), "bytes")
         elif kind == "summary":
             self.summary = d
             self.stored = d.get("data_added_packed", d["data_added"])

@@ -57,7 +57,8 @@ _TABLE: tuple[tuple[str, type[RespaldoError], str, str], ...] = (
         "make room where the landing zone and restic's cache lie",
     ),
     (
-        r"no matching ID found|no snapshot found|multiple IDs with prefix|not found in snapshot",
+        r"no matching ID found|no snapshot found|multiple IDs with prefix|not found in snapshot"
+        r"|failed to load snapshot .*(?:does not exist|no such file)",  # 0.17 and newer
         KeyNotFound,
         "there is no such snapshot, or no such path in it",
         "retention may have removed it: read the catalog again",

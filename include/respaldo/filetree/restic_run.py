@@ -58,6 +58,11 @@ def restic() -> tuple[str, str]:
     return path, match[1]
 
 
+def is_at_least(*version: int) -> bool:
+    """Return whether the installed restic is of this version (major, minor) or newer."""
+    return tuple(int(number) for number in re.findall(r"\d+", restic()[1])[:2]) >= version
+
+
 class ResticRun:
     """Run restic to its end; leaving the block ends it, whatever happened.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 
 from include.respaldo.errors import KeyNotFound, RestoreRefused
 from include.respaldo.filetree.patterns import escaped_for_restic
-from include.respaldo.filetree.restic_run import restic
+from include.respaldo.filetree.restic_run import is_at_least
 from include.respaldo.model.file_tree import Entry, Kind, shown
 from include.respaldo.ports import Progress
 
@@ -43,7 +42,7 @@ def restore(
         raise RestoreRefused(f"{to} is not empty", hint="name a folder that does not exist yet")
     # restic makes the absolute path below its target: restored there, then moved up, by name only
     staging = Path(tempfile.mkdtemp(prefix=".respaldo-", dir=to))
-    sparse = ["--sparse"] if _version() >= (0, 15) else []
+    sparse = ["--sparse"] if is_at_least(0, 15) else []
     try:
         for includes in _portions(root, paths):
             run("restore", snapshot, *sparse, "--target", str(staging), *includes)
@@ -80,10 +79,6 @@ def _portions(root: str, paths: Sequence[str]) -> Iterator[list[str]]:
             portion = []
     if portion:
         yield portion
-
-
-def _version() -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", restic()[1])[:2])
 
 
 def _dig_holes(folder: Path) -> None:

@@ -207,6 +207,7 @@ def _store(
         one_file_system=tree.one_file_system,
         progress=deployment.progress,
         parent=_parent(deployment, manifest) if tree.patterns.include else "",
+        size=manifest.tree.size if manifest.tree else None,
     )
     return made.id, made
 
