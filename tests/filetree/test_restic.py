@@ -203,6 +203,32 @@ def test_what_cannot_be_read_is_left_out_and_counted(
     assert [p.name for p in (tmp_path / "back").iterdir()] == ["noise"]
 
 
+@pytest.mark.parametrize(("version", "looks"), [("0.14.0", True), ("0.15.1", False)])
+def test_restic_need_not_look_for_what_was_listed(
+    local: Repository,
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    looks: bool,
+) -> None:
+    argv = tmp_path / "argv"
+    # the real one may be older, and not know the option
+    script = f"""
+[ "$1" = version ] && {{ echo "restic {version} compiled"; exit; }}
+printf '%s\\n' "$@" > {argv}
+for argument; do
+    shift
+    [ "$argument" = --no-scan ] || set -- "$@" "$argument"
+done
+exec "$RESTIC" "$@"
+"""
+    with another_restic(monkeypatch, tmp_path / "bin", script):
+        snapshot = store(local, small, size=100_007)
+    assert ("--no-scan" not in argv.read_text()) == looks
+    assert snapshot.files == 2
+
+
 def test_a_repository_that_is_only_read_gets_no_lock(local: Repository, small: Path) -> None:
     snapshot = store(local, small)
     reader = Repository(local.location, local.cache, read_only=True)
