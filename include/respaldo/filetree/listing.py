@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,25 +93,44 @@ def list_tree(
     listed = ListedTree(scratch)
     try:
         with (
+            _without_collection(),
             Readers(os.fsencode(root).rstrip(b"/")) as readers,
             pa.OSFile(listed._path, "wb") as file,
             pa.ipc.new_stream(
                 file, LISTED, options=pa.ipc.IpcWriteOptions(compression="lz4")
             ) as writer,
         ):
-            reading = _Reading(listed, known, progress, readers)
-            begun: _Begun | None = None
-            # while the files of one batch are read, the next one is looked for
-            for rows in _batches(walk(root, patterns, one_file_system=one_file_system)):
-                if begun:
-                    writer.write_batch(reading.finish(begun))
-                begun = reading.begin(rows)
-            if begun:
-                writer.write_batch(reading.finish(begun))
+            reading = _Reading(listed, known, readers, writer)
+            # while one batch is matched with what is known, and its files are read, the next one
+            # is looked for
+            with ThreadPoolExecutor(1, "match") as beside:
+                matching: Future[None] | None = None
+                for rows in _batches(walk(root, patterns, one_file_system=one_file_system)):
+                    seen = _columns(rows)
+                    if matching:
+                        matching.result()
+                        progress.advance(listed.rows, None, "entries")
+                    matching = beside.submit(reading.take, rows, seen)
+                if matching:
+                    matching.result()
+            reading.end()
+            progress.advance(listed.rows, None, "entries")
     except BaseException:
         listed._close()
         raise
     return listed
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no cycles: rows hold none, and to look for some among so many takes a sixth."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _batches(pieces: Iterable[list[Row]]) -> Iterator[list[Row]]:
@@ -143,20 +164,35 @@ class _Reading:
         self,
         listed: ListedTree,
         known: DigestCache | None,
-        progress: Progress,
         readers: Readers,
+        writer: pa.ipc.RecordBatchStreamWriter,
     ) -> None:
         self._listed = listed
         self._known = Sorted(known.batches() if known else (), LISTED)
-        self._progress = progress
         self._readers = readers
+        self._writer = writer
+        self._begun: _Begun | None = None
         #: (device, inode) -> number of a file with several names, and how it was read
         self._links: dict[tuple[int, int], tuple[int, Read | None]] = {}
 
-    def begin(self, rows: list[Row]) -> _Begun:
+    def take(self, rows: list[Row], seen: dict[str, Any]) -> None:
+        """Begin with the next rows, and end those before.
+
+        :param seen: the same as columns.
+        """
+        self.end()
+        self._begun = self._begin(rows, seen)
+
+    def end(self) -> None:
+        """Write the rows that were begun, if any, once all of them are read."""
+        if self._begun:
+            self._writer.write_batch(self._finish(self._begun))
+            self._listed.rows += len(self._begun.rows)
+            self._begun = None
+
+    def _begin(self, rows: list[Row], seen: dict[str, Any]) -> _Begun:
         """Find what is known of the rows, and begin to read the others."""
         began = time.time_ns()
-        seen = _columns(rows)
         known = self._match(seen)
         at = pc.indices_nonzero(pc.invert(column(known, "found"))).to_pylist()
         return _Begun(
@@ -168,7 +204,7 @@ class _Reading:
             reading=self._readers.begin([r for r in (rows[i] for i in at) if not _is_linked(r)]),
         )
 
-    def finish(self, begun: _Begun) -> pa.RecordBatch:
+    def _finish(self, begun: _Begun) -> pa.RecordBatch:
         """Return the rows as columns, with their digests."""
         rows, began, seen, known, at, reading = begun
         unknown = pc.invert(column(known, "found"))
@@ -197,8 +233,6 @@ class _Reading:
             "problem": _scattered("problem", at, [r.problem for r in read], len(rows), None),
             "hard_link": self._numbers(rows),
         }
-        self._listed.rows += len(rows)
-        self._progress.advance(self._listed.rows, None, "entries")
         return pa.RecordBatch.from_arrays([columns[n] for n in LISTED.names], schema=LISTED)
 
     def _match(self, seen: dict[str, Any]) -> pa.RecordBatch:
@@ -246,8 +280,9 @@ class _Reading:
         return self._links.setdefault((row.device, row.inode), (len(self._links) + 1, None))
 
     def _numbers(self, rows: list[Row]) -> Any:
-        numbers = [self._linked(row)[0] if _is_linked(row) else 0 for row in rows]
-        return pa.array(numbers, pa.int64())
+        at = [i for i, row in enumerate(rows) if row[10] > 1 and _is_linked(row)]
+        numbers = [self._linked(rows[i])[0] for i in at]
+        return _scattered("hard_link", at, numbers, len(rows), 0)
 
 
 def _is_linked(row: Row) -> bool:
