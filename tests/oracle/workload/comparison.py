@@ -20,8 +20,10 @@ from tests.postgres.compare import content_differences, database_content
 _ENTRY = re.compile(r"^-- (?:Data for )?Name: .*$", re.MULTILINE)
 #: settings come before what follows them; which index a table was last clustered by is
 #: a mark that CLUSTER makes, and no event trigger sees
+_NAMED = r'(?:"(?:[^"]|"")+"|[^";])+'
 _PASSING = re.compile(
-    r"^(?:SET default_\w+ = .*;|\\(?:un)?restrict .*|ALTER TABLE [^;]* CLUSTER ON [^;]*;)$",
+    r"^(?:SET default_\w+ = .*;|\\(?:un)?restrict .*"
+    rf"|ALTER TABLE {_NAMED} CLUSTER ON {_NAMED};)$",
     re.MULTILINE,
 )
 _NO_DEFAULT = re.compile(r" DEFAULT NULL(::.*)?$")
